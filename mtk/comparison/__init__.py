@@ -51,64 +51,65 @@ def compare(
     out: str | Path = "studies/comparison",
     engine: Callable[[], Engine] | None = None,
 ) -> Comparison:
-    """Trains a model with static weights and with methods, and says which of them help.
+    """Trains a model with static weights and with multi-task methods, and tells which methods help.
 
-    First every configuration is trained once and validation selects; then what was selected, of
-    static weights and of methods alike, is trained again on fresh seeds, and test is read. Called
-    again with the same arguments it goes on where it was stopped, does again what has failed, or
-    returns what was found.
+    First every configuration is trained once and validation selects; then the selected models, of
+    static weights and methods alike, are trained again with fresh seeds, and measured on test. When
+    called again with the same arguments, it continues where it was stopped, repeats failed runs, or
+    returns the results.
 
-    What is written is a study folder, as `mtk.sweep` writes it: `mtk.report` reads it.
+    The output is a study folder like that of `mtk.sweep`, which `mtk.report` reads.
 
     Args:
-        build: Makes a new model, compiled in Keras' way with a number as learning rate; a compiled
-            `mtk.MultiTaskModel`; or an `mtk.workloads.Workload`, which is trained with Adam. It
-            may take `seed`.
+        build: Function that returns a new model, compiled with Keras' `compile` and a constant
+            learning rate; a compiled `mtk.MultiTaskModel`; or an `mtk.workloads.Workload`, which is
+            trained with Adam. It may have an argument `seed`.
         train: The training split: `(x, y)` or `(x, y, sample_weight)` of arrays, a data set of
-            batches or examples, or a function that returns one of these. It is held in memory. A
-            workload has its own, which need not be: leave out the splits.
-        validation: The validation split, or the share of the training split held out for it. Each
-            seed draws other examples, so that an answer is not that of one split.
+            batches or examples, or a function that returns one of these. It is kept in memory. A
+            workload has its own splits, which need not fit in memory: leave out all three.
+        validation: The validation split, or the share of the training split to hold out for it.
+            Each seed holds out other examples, so that results do not depend on a single split.
         test: The test split, or a share, as for `validation`.
-        methods: Names of combiners, their classes, or combiners with arguments; or one name. Static
-            weights and single-task models are always trained beside; those of a `StaticWeights`
-            among the methods are tried too.
+        methods: Names of combiners, their classes, or combiner objects; or a single one. Static
+            weights and single-task models are always trained too; the weights of a `StaticWeights`
+            among the methods are added to the static weights.
         epochs: Length of each run.
-        batch_size: Examples a step.
-        learning_rates: To try for each configuration, for the mean of the losses; by default three
-            around the model's. `"search"` begins with these and tries more, for equal weights and
-            for each method, until the best on validation lies inside.
+        batch_size: Examples per step.
+        learning_rates: Learning rates to try for each configuration, for the mean of the losses; by
+            default three around that of the model. `"search"` starts with these and tries more, for
+            equal weights and for each method, until the best one on validation is not at an end of
+            the range.
         monitor: What validation selects by: `{task: metric}`, such as `{"a": "rmse", "b": "auc"}`,
-            whatever their units, or as `mtk.experiment.Training` takes it. By default the mean of
-            the losses, relative to those of the first evaluation where they have several units or
-            one of the untrained network is more than ten times another.
+            in any units, or a monitor of `mtk.experiment.Training`. By default the mean of the
+            losses, relative to those of the first evaluation if they have different units or one of
+            the untrained network is more than ten times another.
         seeds: Fresh seeds; by default 5, or what the budget allows.
-        budget: How long it may take, about: seconds, or a text such as "2h" or "30min". Fewer
-            weightings, learning rates and seeds are tried where it would take longer.
+        budget: Approximate time limit: seconds, or a string such as "2h" or "30min". Fewer
+            weightings, learning rates and seeds are tried if the comparison would take longer.
         out: The study folder.
-        engine: Factory of what does the runs, such as `mtk.study.engines.Ray`. By default processes
-            of their own, one for each core, or this process where TensorFlow has begun to compute
-            in it. Processes that are not forked off this one import the module of `build`; on Ray
-            it travels, with those beside it.
+        engine: Factory of the engine that does the runs, such as `mtk.study.engines.Ray`. By
+            default, runs use separate processes, one for each core, or this process if TensorFlow
+            has already computed something in it. Processes that are not forked from this one import
+            the module of `build`; on Ray, the module is sent along with those next to it.
 
     Returns:
-        What was found; print it.
+        The results, which can be printed.
 
     Raises:
-        ValueError: If an argument does not fit, the budget is too small for any answer, or `out`
-            holds something else, such as a comparison of another model.
-        RuntimeError: If a signal has stopped it, or some runs have failed.
+        ValueError: If an argument is invalid, the budget is too small for any comparison, or `out`
+            contains something else, such as a comparison of another model.
+        RuntimeError: If a signal stopped the comparison, or some runs failed.
     """
     started, out = time.monotonic(), flags.as_folder("out", out)
     if not callable(build) or hasattr(build, "compile"):
         raise ValueError(
-            "`build` is a function that makes a new compiled model for each run, or a workload. "
-            f"Received: {build!r}"
+            "`build` must be a function that returns a new compiled model for each run, or a "
+            f"workload. Received: {build!r}"
         )
     if needed := [*_needed(build)]:
         raise ValueError(
-            f"`build` is called without arguments, but for `seed`, and needs {needed}. Give them "
-            "defaults, or have a function without them call it."
+            f"`build` is called with no argument except `seed`, but it needs {needed}. Give "
+            "these defaults, or wrap `build` in a function without them."
         )
     check_count(epochs=epochs, batch_size=batch_size)
     searches = _check(seeds, learning_rates)
@@ -119,7 +120,9 @@ def compare(
     content = sent.packed(build, first) if sent.is_needed(first) else None
     several = [methods] if isinstance(methods, (str, Combiner, type)) else methods
     if not isinstance(several, Sequence):
-        raise ValueError(f"`methods` is a list, such as ['PCGrad']. Received: methods={methods!r}")
+        raise ValueError(
+            f"`methods` must be a list, such as ['PCGrad']. Received: methods={methods!r}"
+        )
     static = [method for method in several if is_static(method)]
     chosen = [method_of(method) for method in several if not is_static(method)]
     added = [each.weights_by_task for each in static if isinstance(each, StaticWeights)]
@@ -130,7 +133,7 @@ def compare(
     codes = {label: own_code((kind, given)) for label, kind, given in chosen}
     plan = Plan.written(out, arguments, codes)
     if plan is None:
-        print("Looking at the model: building it and timing a few steps.", flush=True)
+        print("Inspecting the model: building it and timing a few steps.", flush=True)
         makers = {label: functools.partial(kind, **own) for label, kind, own in chosen}
         plan = Plan(arguments, look(key, batch_size, monitor, makers), codes=codes)
     names = plan.look.tasks
@@ -172,14 +175,14 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> b
     """Checks arguments; returns whether learning rates are searched."""
     if seeds is not None and not (isinstance(seeds, int) and 2 <= seeds <= _MOST_SEEDS):
         raise ValueError(
-            f"`seeds` is how many, from 2, which an interval needs, to {_MOST_SEEDS}. "
-            f"Received: seeds={seeds!r}"
+            "`seeds` must be the number of fresh seeds, from 2 (needed for an interval) to "
+            f"{_MOST_SEEDS}. Received: seeds={seeds!r}"
         )
     is_search = isinstance(learning_rates, str) and learning_rates == SEARCH
     if learning_rates is not None and not is_search and not _are_positive(learning_rates):
         raise ValueError(
-            "`learning_rates` is a list of positive numbers, such as [0.01, 0.1], or 'search'. "
-            f"Received: {learning_rates!r}"
+            "`learning_rates` must be a list of positive numbers, such as [0.01, 0.1], or "
+            f"'search'. Received: {learning_rates!r}"
         )
     return is_search
 
@@ -209,28 +212,28 @@ def _splits(build: Callable[..., Any], train: Any, validation: Any, test: Any) -
 def _planned(limits: Budget, seen: Look, methods: int) -> Size:
     """Returns how much is tried, and says it."""
     if len(seen.tasks) < 2:
-        raise ValueError(f"A comparison needs two tasks or more. The model has {seen.tasks}.")
+        raise ValueError(f"A comparison needs two or more tasks. The model has {seen.tasks}.")
     size, expected = limits.size(seen, methods)
     if expected > limits.seconds:
         raise ValueError(
-            f"The least that has an answer takes about {format_duration(expected)}, more than the "
-            f"budget of {format_duration(limits.seconds)}. Allow more time, compare fewer methods, "
-            "or train for fewer epochs."
+            f"The smallest meaningful comparison takes about {format_duration(expected)}, more "
+            f"than the budget of {format_duration(limits.seconds)}. Allow more time, compare fewer "
+            "methods, or train for fewer epochs."
         )
     static = len(weightings(seen, size.weightings))
     print(
         f"{counted(len(seen.tasks), 'task')}, {counted(seen.examples, 'training example')}; "
-        f"{seen.selects} on validation selects. "
-        f"Planned: {counted(static, 'static weighting')}, {counted(methods, 'method')}, "
+        f"selected by {seen.selects} on validation. Plan: {counted(static, 'static weighting')} "
+        f"and {counted(methods, 'method')}, "
         f"{counted(limits.rates or size.rates, 'learning rate')} each, "
-        f"{counted(size.seeds, 'fresh seed')}; about "
-        f"{format_duration(expected)}, {limits.slots} at a time.",
+        f"{counted(size.seeds, 'fresh seed')}; about {format_duration(expected)} with "
+        f"{counted(limits.slots, 'run')} at a time.",
         flush=True,
     )
     if seen.outweighing and seen.selects == MEAN_LOSS:
         print(
-            f"The loss of {seen.outweighing!r} outweighs others, so it decides what is selected. "
-            "With monitor='relative_loss' all tasks count alike.",
+            f"The loss of {seen.outweighing!r} is much larger than others, so it dominates the "
+            "selection. With monitor='relative_loss' all tasks count equally.",
             flush=True,
         )
     return size
@@ -249,9 +252,9 @@ def _searched(
     )
     for label, tried in found.items():
         best = best_of(trainer.out, label, tried)
-        words = "none of these has finished" if best is None else f"the best is {best:g}"
+        words = "none of these runs has finished" if best is None else f"the best is {best:g}"
         if best in (min(tried), max(tried)):
-            words += ", at an end, where the search has stopped"
+            words += ", at the end of the range where the search stopped"
         print(f"Learning rates of {label}: {tried}; {words}.", flush=True)
     size = plan.size
     if limits.seconds < math.inf:
@@ -259,8 +262,8 @@ def _searched(
         size, rest = left.size(plan.look, len(trainer.methods), trainer.seconds_of_a_run())
         if rest > left.seconds:
             print(
-                f"The rest takes about {format_duration(rest)}. Of the budget "
-                f"{format_duration(max(0.0, left.seconds))} are left: it will take longer.",
+                f"The remaining runs take about {format_duration(rest)}, longer than the "
+                f"{format_duration(max(0.0, left.seconds))} left in the budget.",
                 flush=True,
             )
     return dataclasses.replace(plan, size=size, learning_rates=found)
@@ -277,5 +280,7 @@ def _seconds(budget: str | float | None) -> float:
     except (ValueError, KeyError):
         found = 0.0
     if not 0 < found < math.inf:
-        raise ValueError(f"`budget` is a time such as 600, '30min' or '2h'. Received: {budget!r}")
+        raise ValueError(
+            f"`budget` must be a time such as 600 (seconds), '30min' or '2h'. Received: {budget!r}"
+        )
     return found

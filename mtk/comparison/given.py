@@ -82,8 +82,8 @@ def precision() -> str:
     policy, known = keras.config.dtype_policy().name, get_args(Precision)
     if policy not in known:
         raise ValueError(
-            f"Keras' policy is {policy!r}, and runs compute in {' or '.join(known)}. Set one of "
-            "these: keras.config.set_dtype_policy('float32')."
+            f"Keras' dtype policy is {policy!r}, but runs support only {' or '.join(known)}. "
+            "Set one of these, such as keras.config.set_dtype_policy('float32')."
         )
     return str(policy)
 
@@ -99,9 +99,9 @@ def given(key: str) -> Given:
         _GIVEN[key] = Given(build, *splits)
     if key not in _GIVEN:
         raise ValueError(
-            "This run belongs to a comparison, whose model and data are known to the program that "
-            "called `mtk.compare`, and not here. Call it again with the same arguments and `out`: "
-            "it goes on, or returns what was found."
+            "This run belongs to a comparison, whose model and data are known only to the "
+            "program that called `mtk.compare`. Call `mtk.compare` again with the same arguments "
+            "and `out`: it continues, or returns the results."
         )
     return _GIVEN[key]
 
@@ -122,11 +122,13 @@ def workload(key: str, data_seed: int = 0) -> Workload:
     is_workload = isinstance(built, Workload)
     if is_workload != (found.train is None):
         raise ValueError(
-            "`build` makes a workload, whose data are its own: leave out `train`, `validation` and "
-            "`test`."
+            "`build` returns a workload, which has its own data: leave out `train`, "
+            "`validation` and `test`."
             if is_workload
-            else "Give `train`: only a `build` that makes an `mtk.workloads.Workload` has data of "
-            f"its own. It has made: {type(built).__name__}"
+            else (
+                "`train` is missing. It can only be left out if `build` returns an "
+                f"`mtk.workloads.Workload`. `build` returned: {type(built).__name__}"
+            )
         )
     return built if is_workload else Compiled(found, built, data_seed)
 
@@ -142,7 +144,7 @@ def _built(build: Callable[..., Any], seed: int | None = None) -> Any:
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(
-            f"`build` has raised {type(error).__name__}: {error} (line {place.lineno} of "
+            f"`build` raised {type(error).__name__}: {error} (line {place.lineno} of "
             f"{place.filename!r})"
         ) from error
 
@@ -164,8 +166,8 @@ class Compiled(Arrays):
         _check_hooks(type(model))
         if model.run_eagerly:
             raise ValueError(
-                "The model is compiled with `run_eagerly=True`, and the steps of a comparison are "
-                "compiled. Leave it out; a network that cannot run in a graph cannot be compared."
+                "The model is compiled with `run_eagerly=True`, but a comparison runs steps as "
+                "graphs. Leave it out; a network that cannot run in a graph cannot be compared."
             )
         check_files(tasks)
         names = [task.name for task in tasks]
@@ -191,9 +193,9 @@ def _check_hooks(kind: type[keras.Model]) -> None:
     usual = MultiTaskModel if issubclass(kind, MultiTaskModel) else keras.Model
     if own := [name for name in _HOOKS if getattr(kind, name) is not getattr(usual, name)]:
         raise ValueError(
-            f"The model's class {kind.__name__} has its own {' and '.join(own)}, which a "
-            "comparison does not call: it trains and measures the losses and metrics of "
-            "`compile`. Put what it adds into these, or into layers (`add_loss`)."
+            f"The model class {kind.__name__} overrides {' and '.join(own)}, which a comparison "
+            "does not call: it uses only the losses and metrics of `compile`. Move the additional "
+            "logic there, or into layers (`add_loss`)."
         )
 
 
@@ -223,8 +225,9 @@ def _without_decay(
     """Returns an optimizer that leaves out the same from its weight decay as another one."""
     if getattr(like, "_exclude_from_weight_decay", None):
         raise ValueError(
-            "The model's optimizer leaves out variables of one network from its weight decay, and "
-            "each run makes a new one. Name them: `exclude_from_weight_decay(var_names=['bias'])`."
+            "The optimizer excludes variable objects of one network from weight decay, but "
+            "each run builds a new network. Exclude them by name: "
+            "`exclude_from_weight_decay(var_names=['bias'])`."
         )
     if (pattern := getattr(like, "_exclude_from_weight_decay_pattern", None)) is not None:
         made.exclude_from_weight_decay(var_names=[pattern.pattern])
@@ -242,18 +245,18 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     found = getattr(found, "inner_optimizer", found)  # Keras scales losses itself in float16.
     if found is None:
         raise ValueError(
-            f"The model {getattr(model, 'name', model)!r} is not compiled. Have `build` compile it."
+            f"The model {getattr(model, 'name', model)!r} is not compiled. Compile it in `build`."
         )
     if averages(found):
         raise ValueError(
-            "The model's optimizer averages the weights (`use_ema`), and a comparison measures "
-            "the weights of the step that validation selects, not averages. Leave it out, or give "
-            "it `ema_overwrite_frequency`."
+            "The optimizer averages the weights (`use_ema`), but a comparison measures the "
+            "weights of the step selected on validation, not the averages. Leave `use_ema` out, or "
+            "set `ema_overwrite_frequency`."
         )
     if not isinstance(found.get_config().get("learning_rate"), float):
         raise ValueError(
-            "The model is compiled with a schedule of learning rates, which a comparison cannot "
-            "scale. Compile it with a number."
+            "The model is compiled with a learning rate schedule, which a comparison cannot "
+            "scale. Compile it with a constant learning rate."
         )
     return found
 
@@ -315,8 +318,8 @@ def settings_of(key: str) -> dict[str, Any]:
     told = _settings(_built(found.build, 0))
     if told != _settings(_built(found.build, 0)):
         raise ValueError(
-            "`shared`, `heads` or `representation` of the model means layers that have other names "
-            "in each new network. Give these layers names."
+            "`shared`, `heads` or `representation` of the model refers to layers whose names "
+            "differ in each new network. Give these layers explicit names."
         )
     return told
 
@@ -392,11 +395,13 @@ def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
         except NotImplementedError:
             number = None
         if number is None:
-            raise ValueError(f"The {what} PyDataset never ends. Give it `__len__`, in batches.")
+            raise ValueError(
+                f"The {what} PyDataset never ends. Define its `__len__`, the number of batches."
+            )
         return _joined(what, (data[each] for each in range(number)))
     if isinstance(data, Iterator):
         raise ValueError(
-            f"The {what} split is an iterator, which may never end. If it does end, give "
+            f"The {what} split is an iterator, which may be infinite. If it is finite, use "
             "`tf.data.Dataset.from_generator(...)`."
         )
     return data
@@ -419,7 +424,7 @@ def _joined(what: str, batches: Iterable[Any]) -> Any:
     for batch in batches:
         size += sum(np.asarray(part).nbytes for part in tf.nest.flatten(batch))
         # Its parts are there until the whole is.
-        check_room(f"The {what} split, of which a comparison holds two copies,", 2 * size)
+        check_room(f"The {what} split, which a comparison keeps twice in memory,", 2 * size)
         every.append(batch)
     if not every:
         raise ValueError(f"The {what} split has no examples.")

@@ -99,7 +99,7 @@ def look(key: str, batch_size: int, monitor: Any = None, methods: Makers = _NONE
         found = receiver.recv()
     except EOFError:
         raise ValueError(
-            "The process that tried the model out has ended; is memory short?"
+            "The process that tried out the model ended unexpectedly, possibly for lack of memory."
         ) from None
     finally:
         process.join()
@@ -120,7 +120,7 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
     data = workload(key)
     if batch_size > data.num_train:
         raise ValueError(
-            f"`batch_size` is more than the {data.num_train} training examples. "
+            f"`batch_size` must be at most the number of training examples, {data.num_train}. "
             f"Received: batch_size={batch_size}"
         )
     compiled = optimizer(key, None)
@@ -138,8 +138,9 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
             losses = {name: float(logs[f"{name}_loss"]) for name in names}
             if wrong := [name for name, loss in losses.items() if not math.isfinite(loss)]:
                 raise ValueError(
-                    f"the untrained network's validation loss of {wrong} is infinite or NaN. Look "
-                    "at these losses, and at the data: has the validation split labels of them?"
+                    "the validation loss of the untrained network is infinite or NaN for "
+                    f"{wrong}. Check these losses and the data, in particular whether the "
+                    "validation split has labels for these tasks."
                 )
         model.fit(batches.take(1), shuffle=False, verbose=0)
         start = start or time.monotonic() - started
@@ -161,8 +162,8 @@ def _look(key: str, batch_size: int, monitor: Any, methods: Makers = _NONE) -> L
         found = found._replace(monitor=RELATIVE_LOSS, selects=RELATIVE_LOSS)
     if found.selects == RELATIVE_LOSS and (zero := [n for n in names if losses[n] == 0]):
         raise ValueError(
-            f"the losses of {zero} are zero in validation before any training, and nothing is "
-            "relative to that. If they should be, say what selects: monitor='mean_loss'."
+            f"the validation losses of {zero} are zero before training, so relative losses are "
+            "undefined. If this is intended, use monitor='mean_loss'."
         )
     return found
 
@@ -195,4 +196,4 @@ def _try(
         model.fit(batches.take(1), shuffle=False, verbose=0)
     except Exception as error:  # Whatever it is, each run of the method would meet it.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise ValueError(f"{label} cannot train it: {name}{error}") from error
+        raise ValueError(f"{label} cannot train this model: {name}{error}") from error

@@ -104,20 +104,21 @@ class Plan:
             return None
         if not (found := _read(out)):
             raise StudyError(
-                f"{str(out)!r} holds a study that is no comparison. Name another folder: `out=`."
+                f"{str(out)!r} contains a study that is not a comparison. Give another folder: "
+                "`out=`."
             )
         given = json.loads(json.dumps(arguments))
         parts = zip(_SAME, found["arguments"], given, strict=False)
         if others := [name for name, before, now in parts if before != now]:
             raise StudyError(
-                f"{str(out)!r} holds a comparison with another {' and '.join(others)}. Name "
+                f"{str(out)!r} contains a comparison with another {' and '.join(others)}. Give "
                 "another folder: `out=`."
             )
         before = found["codes"]
         if edited := [label for label in codes if before.get(label, codes[label]) != codes[label]]:
             raise StudyError(
-                f"The code of {' and '.join(edited)} is another than when the runs in {str(out)!r} "
-                "were made. Name another folder, `out=`, or give the class another name."
+                f"The code of {' and '.join(edited)} has changed since the runs in {str(out)!r} "
+                "were made. Give another folder, `out=`, or rename the class."
             )
         if found["arguments"] != given:
             return None
@@ -184,11 +185,11 @@ class Trainer:
         (dataclasses.replace(plan, learning_rates=None) if searching else plan).write(self.out)
         code = Sweep(study, self.out, retry_failed=True).go(self.engine())
         if code == 75:
-            raise RuntimeError("The comparison was stopped; the same call goes on.")
+            raise RuntimeError("The comparison was stopped. Repeat the same call to continue.")
         if code:
             raise RuntimeError(
-                f"Some runs have failed; their logs are in {self.out / 'logs'}. The same call does "
-                "them again; leave out of `methods` what fails again."
+                f"Some runs have failed; see their logs in {self.out / 'logs'}. Repeat the same "
+                "call to retry them; remove methods that fail again from `methods`."
             )
 
     def seconds_of_a_run(self) -> float:
@@ -216,6 +217,6 @@ def _read(out: Path) -> dict[str, Any]:
         return records.whole(file)
     except DamagedError as error:
         raise StudyError(
-            f"{str(file)!r} is damaged: {error}. Nothing was changed. Put back a copy, or name "
+            f"{str(file)!r} is damaged: {error}. Nothing was changed. Restore a copy, or give "
             "another folder: `out=`."
         ) from error

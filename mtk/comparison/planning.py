@@ -65,14 +65,16 @@ def method_of(given: Any) -> Method:
         if name is None:
             close = difflib.get_close_matches(given.lower(), known, n=1)
             hint = f" Did you mean {known[close[0]]!r}?" if close else ""
-            raise ValueError(f"There is no method {given!r}.{hint} Known: {sorted(known.values())}")
+            raise ValueError(
+                f"Unknown method {given!r}.{hint} Known methods: {sorted(known.values())}"
+            )
         return method_of(getattr(combiners, name))
     if isinstance(given, type) and issubclass(given, Combiner):
         if needed := required(given):
             example = ", ".join(f"{name}=..." for name in needed)
             raise ValueError(
-                f"The method {given.__name__} cannot be made without {needed}. Give an object in "
-                f"the place of its name: {given.__name__}({example})."
+                f"The method {given.__name__} needs the arguments {needed}. Give an object "
+                f"instead of its name: {given.__name__}({example})."
             )
         return given.__name__, given, {}
     if isinstance(given, Combiner):
@@ -89,15 +91,15 @@ def method_of(given: Any) -> Method:
         odd = [k for k, v in changed.items() if k not in inner and "'class_name':" in repr(v)]
         if odd:
             raise ValueError(
-                f"{odd} of {type(given).__name__} are objects, which the file that describes a "
-                "method cannot hold. Derive a class that makes them, at the top of a module, and "
-                "give that class."
+                f"The arguments {odd} of {type(given).__name__} are objects, which a config "
+                "file cannot represent. Define a subclass that creates them, at the top level of a "
+                "module, and give that class."
             )
         words = "".join(f", {name}={text}" for name, text in texts.items())
         return f"{type(given).__name__}{words}", type(given), changed
     raise ValueError(
-        "A method is 'static', the name of a combiner such as 'PCGrad', its class, or an object. "
-        f"Received: {given!r}"
+        "A method must be 'static', the name of a combiner such as 'PCGrad', its class, or an "
+        f"object. Received: {given!r}"
     )
 
 
@@ -239,7 +241,7 @@ def study_of(
     texts[folder / "static.gin"] = _overlay(combiners.StaticWeights, {})
     for label, kind, own in methods:
         if label in files:
-            raise ValueError(f"Two methods are called {label!r}. Leave one out.")
+            raise ValueError(f"Two methods have the name {label!r}. Leave one of them out.")
         path = folder / f"{_digest(label)}.gin"
         files[label], texts[path] = str(path), _overlay(kind, own)
     grids: dict[str, dict[Any, Any]] = {
@@ -283,9 +285,9 @@ def check_own(out: Path) -> None:
     # A call that ended before its first run has left its configurations, or an empty folder.
     is_own = StudyFolder(out).list.exists() or (folder / "common.gin").is_file()
     if os.path.lexists(folder) and not (is_own or _is_empty(folder)):
-        raise ValueError(f"{str(folder)!r} is no part of a study. Name another folder: `out=`.")
+        raise ValueError(f"{str(folder)!r} is not part of a study. Give another folder: `out=`.")
     if not out.resolve().name:
-        raise ValueError(f"{str(out)!r} is the root of all folders. Name a new folder: `out=`.")
+        raise ValueError(f"{str(out)!r} is the root folder. Give a new folder: `out=`.")
 
 
 def _is_empty(folder: Path) -> bool:
@@ -304,7 +306,7 @@ def _digest(text: str) -> str:
 
 
 _BASE = (
-    "# What all runs of this comparison have in common; `mtk.compare` has written it.",
+    "# Settings of all runs of this comparison; written by `mtk.compare`.",
     "include 'base.gin'",
     "from mtk.comparison import given",
     "experiment.run.workload = @given.workload",

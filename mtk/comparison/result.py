@@ -27,13 +27,13 @@ _LEARNED = 0.9  # Of the untrained network's loss: what learns mostly comes belo
 
 
 class Comparison:
-    """A finished comparison; printed, it says which weights to use and whether a method helps.
+    """A finished comparison. Printing it shows which weights to use and whether a method helps.
 
     Args:
         path: The study folder.
         tasks: Names of the tasks.
-        key: As `Given.key` returned it: `best` then makes networks as the runs did.
-        methods: Labels of the methods that were asked for; None for all.
+        key: The value of `Given.key`, with which `best` builds networks as the runs did.
+        methods: Labels of the requested methods; None for all.
 
     Attributes:
         path: The study folder.
@@ -59,13 +59,13 @@ class Comparison:
 
     @property
     def verdict(self) -> Any:
-        """A table (`pandas.DataFrame`), a row for each method and question; see `mtk.report`."""
+        """A `pandas.DataFrame` with a row for each method and comparison; see `mtk.report`."""
         from mtk import analysis
 
         return analysis.verdicts(self._view())
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Writes the page with figures and tables, and returns its path.
+        """Writes the report page with figures and tables, and returns its path.
 
         Args:
             out: Folder to write; by default `report` in the study folder.
@@ -77,26 +77,26 @@ class Comparison:
     def best(
         self, utility: Mapping[str, float] | None = None, limits: Mapping[str, float] | None = None
     ) -> keras.Model:
-        """Returns the trained network, of any method, that validation finds best.
+        """Returns the trained network, of any method, that is best on validation.
 
-        Where each seed holds out other examples, it is one of those that select: they have the same
-        validation split.
+        If each seed holds out other examples, only the runs that select are considered, since they
+        have the same validation split.
 
         Args:
-            utility: How much each task counts: the sum of its validation losses, each divided by
-                the median loss of static weights, is least. By default what selected the runs is
-                best.
+            utility: Weights of the tasks: the network with the smallest weighted sum of validation
+                losses, each divided by the median loss of static weights, is returned. By default,
+                the monitor of the runs decides.
             limits: The largest validation loss of a task that is acceptable.
 
         Raises:
-            ValueError: If what is given is no dict of numbers, a task is unknown, no run keeps
-                within the limits, or the file of the run is damaged.
+            ValueError: If an argument is not a dict of numbers, a task is unknown, no run meets the
+                limits, or the file of the run is damaged.
         """
         _check_numbers("utility", utility, 0.0, sys.float_info.max)
         _check_numbers("limits", limits, -math.inf, math.inf)
         unknown = sorted({*(utility or {}), *(limits or {})} - set(self._tasks))
         if unknown:
-            raise ValueError(f"There are no tasks {unknown}. The tasks: {self._tasks}")
+            raise ValueError(f"Unknown tasks: {unknown}. Tasks: {self._tasks}")
         runs = [run for run in self._finished if not run["method"].startswith(SINGLE)]
         if self._key is not None and given(self._key).draws_splits:
             runs = [run for run in runs if run.get("stage") == "select"]
@@ -107,7 +107,7 @@ class Comparison:
         ]
         if not within:
             least = {task: min(_losses(run)[task] for run in runs) for task in limits or {}}
-            raise ValueError(f"No run keeps within {limits}. The least losses are {least}.")
+            raise ValueError(f"No run meets the limits {limits}. The smallest losses are {least}.")
         values = self._values(within) if utility is None else self._costs(within, utility)
         chosen = min(zip(values, within, strict=True), key=lambda pair: pair[0])[1]
         folder = StudyFolder(self.path).run_dir(chosen["hash"])
@@ -167,14 +167,14 @@ class Comparison:
         earlier = [name for name in question.verdicts if name not in asked_for]
         if earlier:
             lines.append(
-                f"({', '.join(earlier)}: of an earlier call with this folder, and part of the "
-                "answer.)"
+                f"({', '.join(earlier)}: from an earlier call with this folder; counts as part "
+                "of this comparison.)"
             )
         return [
             *lines,
             *filter(None, [analysis.against_single_tasks(view, question.space)]),
-            f"(Compared by the {question.title}, on fresh seeds. All questions: `verdict`, "
-            "`report()`.)",
+            f"(Compared on the {question.title}, on fresh seeds. For all comparisons see "
+            "`verdict` and `report()`.)",
         ]
 
     def _values(self, runs: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -200,7 +200,7 @@ def _unjudged(view: Any, judged: Collection[str]) -> Iterator[str]:
     for name in view.methods:
         if name not in judged:
             ended = ends(view.runs(name))
-            yield f"{name}  No verdict: no model of it has finished with every seed ({ended})."
+            yield f"{name}  No verdict: none of its models has finished with every seed ({ended})."
 
 
 def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, float]]) -> list[str]:
@@ -218,9 +218,9 @@ def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, floa
         if 0 < loss < math.inf
     }
     return [
-        f"The loss of {task!r} hardly falls in any run: in validation to {share:.2f} of the "
-        "untrained network's at best. If its labels are not that noisy, scale them, train longer, "
-        "or look at its data."
+        f"The loss of {task!r} hardly decreases: on validation, it reaches {share:.2f} of the "
+        "untrained network's loss at best. If its labels are not that noisy, scale them, train "
+        "longer, or check the data."
         for task, share in least.items()
         if share > _LEARNED
     ]
@@ -236,7 +236,7 @@ def _with_weights(key: str, file: Path) -> keras.Model:
     try:
         network.load_weights(file)
     except _DAMAGE as error:
-        raise ValueError(f"{str(file)!r} is damaged: {error}. Do the run again.") from error
+        raise ValueError(f"{str(file)!r} is damaged: {error}. Repeat the run.") from error
     return network
 
 
@@ -247,7 +247,7 @@ def _check_numbers(name: str, given: Any, least: float, most: float) -> None:
         for each in found.values()
     ):
         raise ValueError(
-            f"`{name}` has a number for each task, {{task: number}}. Received: {given!r}"
+            f"`{name}` must be a dict of numbers by task, {{task: number}}. Received: {given!r}"
         )
 
 

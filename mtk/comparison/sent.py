@@ -48,8 +48,8 @@ def packed(build: Any, engine: Engine) -> bytes:
         return pickle.dumps(build)
     except (ValueError, AttributeError, TypeError, pickle.PicklingError) as error:
         raise ValueError(
-            f"Runs in processes of their own import `build`, and {name!r} cannot be imported: "
-            f"{error}. Define it by `def` at the top of a module, or do the runs in this process: "
+            f"Runs in separate processes import `build`, but {name!r} cannot be imported: "
+            f"{error}. Define it with `def` at the top level of a module, or run in this process: "
             "engine=mtk.study.engines.Here."
         ) from error
 
@@ -61,8 +61,8 @@ def _check_guarded(file: str | None) -> None:
         return
     if "__name__" not in program.read_text(encoding="utf-8", errors="replace"):
         raise ValueError(
-            f"Runs in processes of their own import {program.name!r}, which calls `mtk.compare` "
-            'again. Put the call under `if __name__ == "__main__":`, or do the runs in this '
+            f"Runs in separate processes import {program.name!r}, which would call "
+            '`mtk.compare` again. Put the call under `if __name__ == "__main__":`, or run in this '
             "process: engine=mtk.study.engines.Here."
         )
 
