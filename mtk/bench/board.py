@@ -31,12 +31,12 @@ _WRITTEN = ("leaderboard.json", "leaderboard.html")
 class Board:
     """A folder with what was scored: `reads.jsonl`, `scored/`, `leaderboard.html` and `.json`.
 
-    `scored/` has what was measured, which is told to nobody.
+    `scored/` has the measurements, which are not published.
 
     Args:
         path: The folder.
         card: The card.
-        folders: Where to look for the card's files, before the working directory.
+        folders: Where to search for the files of the card, before the working directory.
     """
 
     def __init__(self, path: str | Path, card: Card, folders: Sequence[str | Path] = ()):
@@ -48,14 +48,14 @@ class Board:
         """Scores a submission once, and writes the leaderboard.
 
         Args:
-            submission: Folder, or file `.zip`.
-            labels: File with the labels, where those of the data are none.
+            submission: A folder or a `.zip` file.
+            labels: File with the test labels, if the data have none.
 
         Returns:
             The answer, in words.
 
         Raises:
-            StudyError: If the submission does not fit, or no read is left. Then none was spent.
+            StudyError: If the submission is invalid, or no read is left. Then no read was spent.
         """
         places.check_writable(self.path)
         self._check_own()
@@ -89,8 +89,8 @@ class Board:
         found = [place.name for place in written if place.exists()]
         if found and not self.ledger.path.exists():
             raise StudyError(
-                f"{str(self.path)!r} holds {found[0]!r} but no 'reads.jsonl': it is no board, and "
-                "nothing was changed. Name a new folder: --board_dir=PATH."
+                f"{str(self.path)!r} contains {found[0]!r} but no 'reads.jsonl', so it is not a "
+                "board. Nothing was changed. Give a new folder: --board_dir=PATH."
             )
 
     def _check(self, got: Submission, reads: Sequence[Mapping[str, Any]]) -> None:
@@ -98,34 +98,34 @@ class Board:
         if any(read["card"] != self.hash for read in reads):
             raise StudyError(
                 f"{str(self.path)!r} is the board of another card, or {self.card.name!r} was "
-                "changed since. Name another --board_dir, or put the card back."
+                "changed after the board was started. Give another --board_dir, or restore the "
+                "card."
             )
         if about["card"]["hash"] != self.hash:
             raise StudyError(
                 f"The submission was made for another card, or for {self.card.name!r} before it "
-                "was changed. No read was spent. Do the entry again with this card."
+                "was changed. No read was spent. Run the entry again with this card."
             )
         if (tried := round(about["cost"]["configurations"])) > self.card.configurations:
             raise StudyError(
-                f"The submission tried {counted(tried, 'configuration')}; the card "
-                f"allows {self.card.configurations}. No read was spent. Do the entry by mtk "
-                "bench run."
+                f"The submission tried {counted(tried, 'configuration')}, but the card allows "
+                f"{self.card.configurations}. No read was spent. Run the entry with mtk bench run."
             )
         spent = sum(read["entry"] == entry for read in reads)
         if not reads and entry != METHOD:
             raise StudyError(
-                f"A board begins with entry 0, tuned static weights. Score its submission "
+                "A board must start with entry 0, tuned static weights. Run and score it "
                 f"first: mtk bench run --method={METHOD}. No read was spent."
             )
         if entry == METHOD and spent:
             raise StudyError(
-                "Entry 0 was scored already, and every other entry is measured against it. No read "
-                "was spent. Begin another board for another entry 0."
+                "Entry 0 was already scored, and all other entries are compared with it. No "
+                "read was spent. For another entry 0, start another board."
             )
         if spent >= self.card.reads:
             raise StudyError(
-                f"{entry!r} has no read left: the card allows {self.card.reads}, and all were "
-                "spent. Nothing was scored. What is on the leaderboard stays."
+                f"{entry!r} has no reads left: all {self.card.reads} reads that the card allows "
+                "were spent. Nothing was scored, and the leaderboard stays as it is."
             )
 
     def _read(
@@ -137,8 +137,9 @@ class Board:
         scorer = scorer_of(self.card, self.folders, labels)
         if got.about["data"] != scorer.data:
             raise StudyError(
-                f"The submission saw other data than those here. No read was spent.\nExpected: "
-                f"{json.dumps(scorer.data)}\nReceived: {json.dumps(got.about['data'])}"
+                "The submission used different data from those here. No read was spent.\n"
+                f"Expected: {json.dumps(scorer.data)}\n"
+                f"Received: {json.dumps(got.about['data'])}"
             )
         models, every = scorer.score(got)
         self._check_comparable(got, models, every, reads)
@@ -163,12 +164,13 @@ class Board:
         first, about = self._models(reads[0]["scored"])
         if seeds != about["seeds"]:
             raise StudyError(
-                f"The submission has the seeds {seeds}, entry 0 has {about['seeds']}. No read was "
-                "spent. Do the entry with this version's mtk bench run."
+                f"The submission has the seeds {seeds}, but entry 0 has {about['seeds']}. No "
+                "read was spent. Run the entry with mtk bench run of this version."
             )
         if every != about["every"] or (first.examples is None) != (models.examples is None):
             raise StudyError(
-                "The submission keeps other test examples than entry 0. No read was spent."
+                "The submission has predictions for other test examples than entry 0. No read "
+                "was spent."
             )
 
     def _improves(self, entry: str, models: Models) -> bool:
@@ -214,7 +216,7 @@ class Board:
             content = b""
         if hashlib.sha256(content).hexdigest() != digest:
             raise StudyError(
-                f"{str(path)!r} is missing or was changed. Nothing was scored. Put back a copy."
+                f"{str(path)!r} is missing or was changed. Nothing was scored. Restore a copy."
             )
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
             examples = found["examples"] if "examples" in found.files else None
@@ -254,22 +256,20 @@ class Board:
         name = read["entry"]
         if not read["improved"]:
             return (
-                f"{name}: not better than its earlier submission by more than the noise, so the "
-                "leaderboard keeps that one, and no more is told."
+                f"{name}: not better than its earlier submission by more than the noise. The "
+                "leaderboard keeps the earlier one, and no score is shown."
             )
         row = _told(standings[name])
         if name == METHOD:
-            volume = (
-                f"hypervolume {row['hypervolume']}, a share of the box that measures all entries"
-            )
+            volume = f"hypervolume {row['hypervolume']}, as a share of the box used for all entries"
             return f"{name} is entry 0: {volume}."
         ties = METHOD in standings[name].ties
         tie = ", a tie with entry 0" if ties else ""
         above = not ties and standings[name].place < standings[METHOD].place
         return (
             f"{name}: place {row['place']}{tie}; hypervolume {row['hypervolume']}, "
-            f"{row['gain']:+g} to entry 0 ({row['low']:+g} to {row['high']:+g})."
-            f"{f' {self.card.remark}' if above and self.card.remark else ''}"
+            f"{row['gain']:+g} compared with entry 0 ({row['low']:+g} to "
+            f"{row['high']:+g}).{f' {self.card.remark}' if above and self.card.remark else ''}"
         )
 
 

@@ -34,25 +34,25 @@ class Card:
     """A task, its budget, and how entries are compared.
 
     Attributes:
-        name: Of the task.
-        configs: Gin files of every run: workload, network, length. The later overlays the earlier.
-            Files are looked for beside the card, then in the working directory.
-        metrics: The metric of each task that entries are ranked by; `(metric, "max")` where its
-            class does not tell its direction.
-        methods: By label, the gin file (or files) of each method beside static weights.
+        name: Name of the task.
+        configs: Gin files of every run: workload, network, length. Later files override earlier
+            ones. Files are searched next to the card, then in the working directory.
+        metrics: The metric of each task by which entries are ranked; `(metric, "max")` if its class
+            does not define its direction.
+        methods: The gin file (or files) of each method other than static weights, by label.
         settings: Bindings of every run, by name.
-        places: Names of settings that only say where the data lie.
-        data: The fingerprint of the data, by split, as runs record it; empty where the card does
-            not say: then that of who scores decides.
+        places: Names of settings that only give the location of the data.
+        data: The fingerprint of the data, by split, as recorded by runs; if empty, that of the
+            scorer's data counts.
         log_uniform: Lowest and highest value of each parameter that is tuned on a logarithmic
             scale, for static weights and methods alike.
-        choices: Values of tuned parameters without a scale.
+        choices: Values of tuned categorical parameters.
         method_choices: The same for parameters of one method, by its label.
-        configurations: How many are tried. A method may spend the CPU seconds of so many static
-            runs on it; one whose runs take twice as long tries half as many.
-        at_a_time: Runs that are placed together, and may run at the same time.
-        delta: What is too little to matter, in widths of the front of static weights.
-        reads: How many submissions of one entry are scored.
+        configurations: Number of configurations to try. A method can spend the CPU seconds of this
+            many static runs; one whose runs take twice as long tries half as many.
+        at_a_time: Number of runs that are proposed together, and can run at the same time.
+        delta: Differences that are too small to matter, in widths of the front of static weights.
+        reads: Number of submissions of one entry that are scored.
         weights: The parameter of static weights.
     """
 
@@ -79,10 +79,10 @@ class Card:
             given = getattr(self, name)
             if type(given) is not int or given < least:
                 raise StudyError(
-                    f"`{name}` is a whole number, {least} or more. Received: {given!r}"
+                    f"`{name}` must be an integer, {least} or more. Received: {given!r}"
                 )
         if not 0 < self.delta < 1:
-            raise StudyError(f"`delta` is above 0 and below 1. Received: {self.delta!r}")
+            raise StudyError(f"`delta` must be above 0 and below 1. Received: {self.delta!r}")
         for label in self.methods:
             check_label(label)
         if METHOD in self.methods:
@@ -91,7 +91,7 @@ class Card:
             self.metric(task)
         unknown = [*({*self.method_choices} - {*self.methods, METHOD})]
         if unknown:
-            raise StudyError(f"`method_choices` names {unknown[0]!r}, which `methods` lacks.")
+            raise StudyError(f"`method_choices` names {unknown[0]!r}, which is not in `methods`.")
         self.search(METHOD)
 
     @property
@@ -109,8 +109,8 @@ class Card:
         name, way = given if isinstance(given, (tuple, list)) and len(given) == 2 else (given, None)
         if not isinstance(name, str) or way not in (None, *monitor.DIRECTIONS):
             raise StudyError(
-                f"The metric of {task!r} is a name, or (name, 'min') or (name, 'max'). Received: "
-                f"{given!r}"
+                f"The metric of {task!r} must be a name, (name, 'min') or (name, 'max'). "
+                f"Received: {given!r}"
             )
         return name, way
 
@@ -173,8 +173,8 @@ class Card:
             return ""
         runs = counted(self._tuning, "run")
         return (
-            f"The budget is small: only {runs} tuned the parameters of entry 0, its learning rate "
-            "among them, so an entry may come out above it by these alone."
+            f"The budget is small: only {runs} tuned the hyperparameters of entry 0, including "
+            "its learning rate, so better tuning alone may rank an entry above it."
         )
 
     def static_run(self, folders: Sequence[str | Path]) -> Run:
@@ -216,5 +216,6 @@ def check_label(label: str) -> None:
     """Raises a StudyError if a text cannot name an entry."""
     if not LABEL.fullmatch(label) or label in (STATIC_RUN, METHODS):
         raise StudyError(
-            f"{label!r} cannot name an entry. Use letters, digits, '_' and '-', 64 at most."
+            f"{label!r} is not a valid name of an entry. Use at most 64 letters, digits, '_' "
+            "and '-'."
         )

@@ -1,4 +1,4 @@
-"""Does a task card: an entry's whole budget, its submission, the score of a sealed test."""
+"""Runs a task card: the whole budget of an entry, its submission, its score on a sealed test."""
 
 import argparse
 import sys
@@ -21,11 +21,12 @@ examples:
   python -m mtk.bench score --gin_file=configs/cards/multi_digits.gin --submission=pcgrad.zip \\
       --board_dir=boards/digits
 
-A card is a configuration, which can run any code: use only those you trust. Submissions are data:
-nothing in them is run, and what does not fit is refused before a read of the test is spent.
-Each command goes on where it was stopped or killed. Score entry 0, static weights, first.
-Exit code: 0 all is done, 1 runs have failed, 2 bad input, 75 stopped by a signal or a full disk:
-then the same command goes on.
+A card is a configuration, which can run any code: use only cards you trust. Submissions are data:
+nothing in them is executed, and invalid ones are rejected before a read of the test is spent.
+Score entry 0, static weights, first. Run a command again to continue after it was stopped or
+killed.
+Exit codes: 0 done; 1 runs have failed; 2 bad input; 75 stopped by a signal or a full disk (run the
+same command again to continue).
 """
 _FLAGS = {
     "run": ({"bench_dir"}, {"method", "all", "retry_failed"}),
@@ -38,17 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, does the command, and returns the exit code."""
     parser = flags.parser("mtk.bench", __doc__, _EPILOG)
     add = parser.add_argument
-    add("action", choices=list(_FLAGS), help="do an entry, pack it, or score what was packed")
-    add("--bench_dir", metavar="PATH", type=flags.folder, help="folder of the entries' runs")
+    add(
+        "action",
+        choices=list(_FLAGS),
+        help="run an entry, pack it as a submission, or score a submission",
+    )
+    add("--bench_dir", metavar="PATH", type=flags.folder, help="folder for the runs of all entries")
     named = "label of the card, a .gin file, a class in mtk.combiners, or MODULE:NAME; repeatable "
     add("--method", metavar="NAME", type=flags.path, action="append", default=[],
         help=named + "for run. The default is static_weights, which is entry 0")  # fmt: skip
     add("--all", action="store_true", help="run entry 0 and every method of the card")
-    add("--retry_failed", action="store_true", help="do again what has failed")
-    add("--out", metavar="PATH", type=flags.path, help="folder, or file .zip, to submit")
-    add("--submission", metavar="PATH", type=flags.path, help="what was submitted, to score")
-    add("--board_dir", metavar="PATH", type=flags.folder, help="folder of reads and leaderboard")
-    labels = ".npz file with an array of test labels for each task, if those of the data are none"
+    add("--retry_failed", action="store_true", help="repeat failed runs")
+    add(
+        "--out",
+        metavar="PATH",
+        type=flags.path,
+        help="submission to write: a folder or a .zip file",
+    )
+    add("--submission", metavar="PATH", type=flags.path, help="submission to score")
+    add(
+        "--board_dir",
+        metavar="PATH",
+        type=flags.folder,
+        help="folder for the reads and the leaderboard",
+    )
+    labels = ".npz file with an array of test labels for each task, if the data have no test labels"
     add("--labels", metavar="FILE", type=flags.file, help=labels)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
@@ -63,15 +78,17 @@ def _check(given: argparse.Namespace) -> None:
         if name in needed and not getattr(given, name):
             raise ValueError(f"mtk bench {given.action} needs --{name}=PATH.")
         if name not in own and getattr(given, name):
-            raise ValueError(f"--{name} is no flag of mtk bench {given.action}. Leave it out.")
+            raise ValueError(f"--{name} is not a flag of mtk bench {given.action}. Leave it out.")
     if given.action == "submit" and len(given.method) > 1:
-        raise ValueError(f"One entry is submitted at a time. Received: {given.method}")
+        raise ValueError(f"Only one entry can be submitted at a time. Received: {given.method}")
     for name in ("submission", "labels"):
         path = getattr(given, name)
         if path and not Path(path).exists():
-            raise ValueError(f"There is no such file {path!r}, which --{name} names.")
+            raise ValueError(f"The file {path!r} given by --{name} does not exist.")
     if not given.gin_file:
-        raise ValueError("Which card? Name it: --gin_file=configs/cards/multi_digits.gin.")
+        raise ValueError(
+            "A task card is required. Give one, such as --gin_file=configs/cards/multi_digits.gin."
+        )
 
 
 def _bench(given: argparse.Namespace, bindings: list[str]) -> int:

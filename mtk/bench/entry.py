@@ -20,8 +20,8 @@ from mtk.study.engines import Engine, Local
 class BenchFolder:
     """A folder with a study folder for each entry of a card.
 
-    `bench.json` says which card; `static_run/` is a study of one run, which tells what a static run
-    costs on this machine; `methods/` has the configurations of methods that are named by a class.
+    `bench.json` identifies the card; `static_run/` is a study of one run, which measures the cost
+    of a static run on this machine; `methods/` has the configurations of methods given as classes.
 
     Args:
         path: The folder.
@@ -41,13 +41,13 @@ class BenchFolder:
             found = records.json_object(known) if known.exists() else {"hash": self.hash}
         except records.DamagedError as error:
             raise StudyError(
-                f"{str(known)!r} is damaged: {error}. If the folder belongs to this card, remove "
-                "this file: the same command writes it again."
+                f"{str(known)!r} is damaged: {error}. If the folder belongs to this card, "
+                "remove this file and run the same command again."
             ) from error
         if found.get("hash") != self.hash:
             raise StudyError(
-                f"{str(self.path)!r} belongs to another card, or {card.name!r} was changed since. "
-                "Name another --bench_dir, or put the card back."
+                f"{str(self.path)!r} belongs to another card, or {card.name!r} was changed "
+                "later. Give another --bench_dir, or restore the card."
             )
 
     def entry(self, label: str) -> StudyFolder:
@@ -130,8 +130,9 @@ def named(card: Card, given: str) -> tuple[str, list[str]]:
         return label, []
     if not module and not _is_combiner(name):
         raise StudyError(
-            f"{given!r} is no method: the card has {', '.join([METHOD, *card.methods])}. "
-            "Name one of these, a class of mtk.combiners, MODULE:NAME, or a .gin file."
+            f"{given!r} is not a method. Give one of the card's methods, "
+            f"{', '.join([METHOD, *card.methods])}, a class in mtk.combiners, MODULE:NAME, or a "
+            ".gin file."
         )
     lines = [f"import {module}" if module else "from mtk import combiners"]
     reference = f"@{module or 'combiners'}.{name}"
@@ -163,9 +164,10 @@ def check_data(card: Card, found: dict[str, str], what: str) -> None:
     """
     if card.data and dict(card.data) != found:
         raise StudyError(
-            f"{what} are not those of the card {card.name!r}. Read the data that the card names; "
-            "or, for a task of your own, put their fingerprint into a card of another name.\n"
-            f"Expected: {json.dumps(dict(card.data))}\nReceived: {json.dumps(found)}"
+            f"{what} are not those of the card {card.name!r}. Use the data that the card names; "
+            "or, for your own task, put their fingerprint into a card with another name.\n"
+            f"Expected: {json.dumps(dict(card.data))}\n"
+            f"Received: {json.dumps(found)}"
         )
 
 
@@ -177,7 +179,7 @@ def run(
     folders: Sequence[str | Path] = (),
     retry_failed: bool = False,
 ) -> int:
-    """Does the whole budget of a method, or what is left of it.
+    """Runs the whole budget of a method, or the part of it that is left.
 
     A static run is measured first, since its CPU seconds are the unit of the budget. Then the
     method is tuned (static weights by `mtk.search`), and the models of its front on validation,
@@ -185,17 +187,18 @@ def run(
 
     Args:
         card: The task.
-        method: As `BenchFolder.method` takes it; "static_weights" is entry 0.
-        bench_dir: Folder to write.
-        engine: Factory of what does the runs.
+        method: A method as in `BenchFolder.method`; "static_weights" is entry 0.
+        bench_dir: Output folder.
+        engine: Factory of the engine that does the runs.
         folders: Where to look for the card's files, before the working directory.
-        retry_failed: Whether to do again what has failed.
+        retry_failed: Whether to repeat failed runs.
 
     Returns:
-        0 if all is done, 1 if runs have failed, 75 if it was stopped: then the same call goes on.
+        0 if all runs are done, 1 if runs have failed, 75 if it was stopped; the same call then
+        continues.
 
     Raises:
-        StudyError: If something does not fit, or the budget is smaller than one run.
+        StudyError: If the card, method or data are invalid, or the budget is smaller than one run.
     """
     folder = BenchFolder(bench_dir, card, folders)
     label, files = folder.method(method)
@@ -224,8 +227,8 @@ def _check_budget(entry: StudyFolder, label: str, budget: float | None) -> None:
     if budget is not None and least > budget and not math.isclose(least, budget):
         raise StudyError(
             f"The budget of {budget:.1f} CPU seconds is smaller than one run of {label}, which "
-            f"took {least:.1f}. Such an entry has no place on this card; raise `configurations` in "
-            "a card of your own."
+            f"took {least:.1f}. This method is too expensive for this card; raise `configurations` "
+            "in your own card."
         )
 
 

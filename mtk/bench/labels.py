@@ -31,22 +31,24 @@ def read_labels(path: str | Path, batches: Sequence[Any], names: Sequence[str]) 
     """
     arrays = _read(Path(path))
     if {*arrays} != {*names}:
-        raise _wrong(path, f"it has labels of {sorted(arrays)}, the tasks are {sorted(names)}")
+        raise _wrong(path, f"it has labels of {sorted(arrays)}, but the tasks are {sorted(names)}")
     if any(not isinstance(each[1], Mapping) for each in batches):
-        raise _wrong(path, "only tasks that share their examples take labels from a file")
+        raise _wrong(path, "labels can be read from a file only if all tasks share their examples")
     sizes = [len(next(iter(each[1].values()))) for each in batches]
     for name, array in arrays.items():
         here = np.asarray(batches[0][1][name])
         if len(array) != sum(sizes) or array.shape[1:] != here.shape[1:]:
             raise _wrong(
                 path,
-                f"the labels of {name!r} have the shape {array.shape}, "
-                f"{(sum(sizes), *here.shape[1:])} was expected",
+                f"the labels of {name!r} have the shape {array.shape}; expected "
+                f"{(sum(sizes), *here.shape[1:])}",
             )
         if not np.can_cast(array.dtype, here.dtype, "same_kind"):
-            raise _wrong(path, f"those of {name!r} are {array.dtype}, {here.dtype} was expected")
+            raise _wrong(
+                path, f"the labels of {name!r} have the dtype {array.dtype}; expected {here.dtype}"
+            )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise _wrong(path, f"those of {name!r} are not all finite")
+            raise _wrong(path, f"the labels of {name!r} are not all finite")
     ends = np.cumsum([0, *sizes])
     return [
         (each[0], _cut(arrays, each[1], start, end), *each[2:])
@@ -65,13 +67,13 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with records.opened(path, _LARGEST) as file:
             return bounded.read_npz(file, most=_LARGEST, name=path.name)
     except FileNotFoundError:
-        raise _wrong(path, "there is none") from None
+        raise _wrong(path, "it does not exist") from None
     except _DAMAGE as error:
-        raise _wrong(path, f"it is no archive of arrays ({error})") from None
+        raise _wrong(path, f"it is not an archive of arrays ({error})") from None
 
 
 def _wrong(path: str | Path, reason: str) -> StudyError:
     return StudyError(
-        f"The label file {str(path)!r} does not fit: {reason}. No read was spent. Save one array "
-        "for each task, in the order of the test split: numpy.savez(file, **labels)."
+        f"The label file {str(path)!r} cannot be used: {reason}. No read was spent. Save one "
+        "array for each task, in the order of the test split: numpy.savez(file, **labels)."
     )

@@ -81,9 +81,9 @@ class Ledger:
             entry = _entry(line) if line.endswith("\n") else {}
             if not entry or entry["previous"] != previous or entry["number"] != number:
                 raise StudyError(
-                    f"{str(self.path)!r} was changed: line {number + 1} is not what was written "
-                    "after the line before. Nothing was scored. Put back a copy of the file; it is "
-                    "all that tells how often the test was read."
+                    f"{str(self.path)!r} was changed: line {number + 1} does not match the hash "
+                    "chain. Nothing was scored. Restore a copy of the file; it is the only record "
+                    "of how often the test was read."
                 )
             found.append(entry)
         return found

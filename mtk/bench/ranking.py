@@ -33,11 +33,11 @@ class Standing:
     """Where an entry stands.
 
     Attributes:
-        place: 1 and the number of entries that are better beyond doubt.
-        ties: Entries that are neither better nor worse beyond doubt.
+        place: One plus the number of entries that are significantly better.
+        ties: Entries that are neither significantly better nor significantly worse.
         value: Hypervolume of its models, as a share of the box between the best values of entry 0
             and a corner a tenth of the front's width behind it.
-        gain: What it has more than entry 0.
+        gain: Its difference to entry 0.
         low: Lower end of the interval of the gain.
         high: Its upper end.
         noise: Standard error of the gain.

@@ -59,7 +59,7 @@ def _text(value: Any) -> str:
 
 
 _DIGEST = _matching(_HASH, "64 hexadecimal digits")
-_WORDS = Kind("a text", _text)
+_WORDS = Kind("a string", _text)
 _AMOUNT = Kind("a number, 0 or more", _number)
 _RUNS = [{"seed": Kind("a seed", _seed), "run": _matching(_RUN, "16 hexadecimal digits")}]
 _SCHEMA: dict[str, Any] = {
@@ -67,7 +67,7 @@ _SCHEMA: dict[str, Any] = {
     "entry": _matching(LABEL, "a name of letters, digits, '_' and '-'"),
     "card": {"name": _WORDS, "hash": _DIGEST},
     "code": {"mtk": _WORDS, "sources": _DIGEST, "modules": Named(_DIGEST)},
-    "data": Named(Kind("a text", _plain)),
+    "data": Named(Kind("a string", _plain)),
     "cost": dict.fromkeys(
         ("configurations", "tuning_cpu_seconds", "measuring_cpu_seconds", "static_cpu_seconds"),
         _AMOUNT,
@@ -122,17 +122,17 @@ def received(path: str | Path) -> Iterator[Submission]:
                 f"{kind}/{run}.{ending}" for run in _runs(about) for kind, ending in FOLDERS.items()
             }
             if {*about["files"]} != wanted:
-                raise records.DamagedError(f"{LIST} lists other files than two for each run")
+                raise records.DamagedError(f"{LIST} must list exactly two files for each run")
             files.check_names({LIST, *wanted})
             for name in sorted(wanted):
                 if hashlib.sha256(files.read(name)).hexdigest() != about["files"][name]:
-                    raise records.DamagedError(f"{name} was changed since it was packed")
+                    raise records.DamagedError(f"{name} was changed after it was packed")
             _check_different(about)
             yield Submission(hashlib.sha256(content).hexdigest(), about, files)
     except (records.DamagedError, zipfile.BadZipFile) as error:
         raise StudyError(
-            f"{str(path)!r} cannot be scored: {error}. No read was spent. Pack it again: mtk bench "
-            "submit"
+            f"{str(path)!r} cannot be scored: {error}. No read was spent. Pack it again with "
+            "mtk bench submit"
         ) from None
 
 
@@ -157,15 +157,19 @@ def _checked(content: bytes) -> dict[str, Any]:
     found: dict[str, Any] = schema.check(records.parsed(content, LIST), _SCHEMA, LIST)
     _check_whole(found, _SCHEMA, LIST)
     if found["format"] != FORMAT:
-        raise records.DamagedError(f"its format is {found['format']}, and {FORMAT} is known here")
+        raise records.DamagedError(
+            f"its format is {found['format']}, but this version reads format {FORMAT}"
+        )
     models = found["models"]
     if not 1 <= len(models) <= MODELS:
-        raise records.DamagedError(f"it has {len(models)} models, 1 to {MODELS} were expected")
+        raise records.DamagedError(f"it has {len(models)} models; expected 1 to {MODELS}")
     seeds = [run["seed"] for run in models[0]["runs"]]
     if len({*seeds}) != SEEDS or any([r["seed"] for r in m["runs"]] != seeds for m in models):
-        raise records.DamagedError(f"all models have the same {SEEDS} seeds, in one order")
+        raise records.DamagedError(
+            f"all models must have the same {SEEDS} seeds, in the same order"
+        )
     if len({*_runs(found)}) != len(_runs(found)):
-        raise records.DamagedError("a run is there twice")
+        raise records.DamagedError("a run occurs twice")
     return found
 
 
@@ -199,7 +203,9 @@ class _Folder(_Files):
     def read(self, name: str) -> bytes:
         folder = (self._path / name).parent
         if folder.is_symlink():
-            raise records.DamagedError(f"{folder.name} is a link; put the folder itself there")
+            raise records.DamagedError(
+                f"{folder.name} is a symbolic link; replace it by the folder itself"
+            )
         most = _MOST[name.partition("/")[0]]
         try:
             with records.opened(self._path / name, most) as file:
@@ -228,7 +234,9 @@ class _Archive(_Files):
     def check_names(self, expected: set[str]) -> None:
         names = self._archive.namelist()
         if {*names} != expected or len(names) != len(expected):
-            raise records.DamagedError("it holds other files than its list says, or one twice")
+            raise records.DamagedError(
+                "it contains files that are not in its list, lacks some, or has one twice"
+            )
 
 
 @contextlib.contextmanager

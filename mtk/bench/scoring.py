@@ -25,7 +25,10 @@ from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
-_REMEDY = "No read was spent. Predict with the card's network: mtk bench run, then submit."
+_REMEDY = (
+    "No read was spent. Make the predictions with the card's network: mtk bench run, then mtk "
+    "bench submit."
+)
 
 
 def scorer_of(
@@ -60,8 +63,8 @@ class Scorer:
         names = [task.name for task in data.tasks]
         if sorted(names) != sorted(card.tasks):
             raise StudyError(
-                f"The card {card.name!r} has metrics of {', '.join(card.tasks)}; the tasks are "
-                f"{', '.join(names)}. Name one metric of each task."
+                f"The card {card.name!r} has metrics for {', '.join(card.tasks)}, but the tasks "
+                f"are {', '.join(names)}. Give one metric for each task."
             )
         self.tasks, self.data = data.tasks, dict(data.fingerprint())
         self._known: dict[Any, _Measuring] = {}
@@ -92,7 +95,7 @@ class Scorer:
                 examples.append(found[1])
                 kept.add(predicted.every)
         if len(kept) > 1:
-            raise records.DamagedError("its runs keep different test examples")
+            raise records.DamagedError("its runs have predictions for different test examples")
         shape = (len(submission.about["models"]), -1)
         tasks = len(self.card.tasks)
         groups = None
@@ -145,7 +148,7 @@ class Scorer:
                 unknown = "has no direction; write (name, 'min') or (name, 'max')"
                 raise StudyError(
                     f"The metric {name!r} of {task!r} "
-                    + (unknown if name in there else f"is not measured; there are {[*there]}")
+                    + (unknown if name in there else f"is not measured; available: {[*there]}")
                     + " in the card's `metrics`."
                 )
             if there[name] is None:
@@ -220,9 +223,9 @@ def _check_fits(run: str, found: Predictions, labels: Sequence[Any], names: Sequ
     given = {name: [len(part) for part in parts] for name, parts in found.parts.items()}
     if expected != given:
         raise records.DamagedError(
-            f"the predictions of {run} are not of the test examples here: "
-            f"{ {n: sum(s) for n, s in expected.items()} } were expected, "
-            f"{ {n: sum(s) for n, s in given.items()} } are there"
+            f"the predictions of {run} are not for the test examples here: expected "
+            f"{ {n: sum(s) for n, s in expected.items()} }, received "
+            f"{ {n: sum(s) for n, s in given.items()} }"
         )
     if not all(np.isfinite(part).all() for parts in found.parts.values() for part in parts):
         raise records.DamagedError(f"the predictions of {run} are not all finite")

@@ -30,29 +30,29 @@ def submit(folder: BenchFolder, label: str, out: str | Path) -> Path:
     """Packs the selected models of an entry, five at most, with five seeds each.
 
     Args:
-        folder: Where the entry was done.
-        label: Of the entry.
-        out: Folder to write, or a file `.zip`.
+        folder: Folder with the runs of the entry.
+        label: Label of the entry.
+        out: Output folder, or a `.zip` file.
 
     Returns:
         What was written.
 
     Raises:
-        StudyError: If the entry is not done, or one of its runs is not what it should be.
+        StudyError: If the entry is not finished, or one of its runs is invalid.
         ValueError: If something else is in the place.
     """
     entry = folder.entry(label)
     if not entry.list.exists():
         raise StudyError(
-            f"{str(folder.path)!r} has no entry {label!r}. Do it first: mtk bench run "
+            f"{str(folder.path)!r} has no entry {label!r}. Run it first: mtk bench run "
             f"--method={label}"
         )
     listed = read_list(entry.path)["runs"] or []
     models = _models(listed, entry.path)
     if not models:
         raise StudyError(
-            f"No model of {label!r} has finished with {SEEDS} fresh seeds, so there is nothing to "
-            f"hand in. Go on with: mtk bench run --method={label}"
+            f"No model of {label!r} has finished with {SEEDS} fresh seeds, so there is nothing "
+            f"to submit. Continue with: mtk bench run --method={label}"
         )
     runs = [run["hash"] for own in models for run in own]
     files = {
@@ -91,17 +91,17 @@ def _models(listed: Sequence[dict[str, Any]], place: Path) -> list[list[dict[str
         ended = [result.get("status") == "finished" for result in results]
         if any(done and not r.get("sealed") for done, r in zip(ended, results, strict=True)):
             raise StudyError(
-                f"The runs in {str(place)!r} have measured test, which stays sealed in a "
-                "benchmark. Do the entry again in a new folder, by mtk bench run."
+                f"The runs in {str(place)!r} have measured test, which must stay sealed in a "
+                "benchmark. Run the entry again in a new folder with mtk bench run."
             )
         if len(own) == SEEDS and all(ended):
             whole.append(sorted(own, key=lambda run: run["seed"]))
         else:
-            print(f"Left out, since it has not finished with {SEEDS} seeds: {own[0]['bindings']}")
+            print(f"Left out because it has not finished with {SEEDS} seeds: {own[0]['bindings']}")
     if len(whole) > MODELS:
         raise StudyError(
-            f"{str(place)!r} has {len(whole)} measured models; a submission has {MODELS} at most. "
-            "Do the entry again in a new folder, by mtk bench run."
+            f"{str(place)!r} has {len(whole)} measured models, but a submission can have at "
+            f"most {MODELS}. Run the entry again in a new folder with mtk bench run."
         )
     return whole
 
@@ -132,8 +132,8 @@ def _place(entry: Path, kind: str, run: str) -> Path:
 
 def _damaged(file: Path, reason: object) -> StudyError:
     return StudyError(
-        f"{str(file)!r} cannot be handed in: {reason}. Remove the run's result.json, and mtk bench "
-        "run makes the end of the run again."
+        f"{str(file)!r} cannot be submitted: {reason}. Remove the run's result.json and repeat "
+        "mtk bench run, which repeats the end of the run."
     )
 
 
@@ -142,8 +142,8 @@ def _data(folder: BenchFolder, entry: Path, runs: Sequence[str]) -> dict[str, st
     found = [data_of(entry / "runs" / run) for run in runs]
     if any(each != found[0] for each in found):
         raise StudyError(
-            f"The runs in {str(entry)!r} saw different data. On a card the data are the same for "
-            "all seeds: leave `data_seed` out of its settings, and do the entry again."
+            f"The runs in {str(entry)!r} used different data. On a card, the data must be the "
+            "same for all seeds: leave `data_seed` out of its settings, and run the entry again."
         )
     check_data(folder.card, found[0], "The data of these runs")
     return found[0]

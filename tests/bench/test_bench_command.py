@@ -41,17 +41,20 @@ def test_a_shipped_card_makes_the_runs_of_all_its_methods(path):
     ("given", "named"),
     [
         (["run"], "--bench_dir=PATH"),
-        (["run", "--bench_dir=b"], "Which card?"),
+        (["run", "--bench_dir=b"], "A task card is required"),
         (["submit", DIGITS, "--bench_dir=b"], "--out=PATH"),
         (["score", DIGITS, "--submission=x"], "--board_dir=PATH"),
-        (["run", DIGITS, "--bench_dir=b", "--out=x"], "--out is no flag of mtk bench run"),
-        (["score", DIGITS, "--submission=x", "--board_dir=y", "--all"], "--all is no flag"),
-        (["submit", DIGITS, "--bench_dir=b", "--out=x", "--method=a", "--method=b"], "One entry"),
+        (["run", DIGITS, "--bench_dir=b", "--out=x"], "--out is not a flag of mtk bench run"),
+        (["score", DIGITS, "--submission=x", "--board_dir=y", "--all"], "--all is not a flag"),
+        (
+            ["submit", DIGITS, "--bench_dir=b", "--out=x", "--method=a", "--method=b"],
+            "Only one entry",
+        ),
         (["run", DIGITS, "--bench_dir=b", "--gin.bench.Card.configurations=0"], "configurations"),
         (["run", DIGITS, "--bench_dir=b", "--gin.bench.Card.config=0"], "Did you mean"),
-        (["run", DIGITS, "--bench_dir=b", "--method=pcgard"], "is no method"),
+        (["run", DIGITS, "--bench_dir=b", "--method=pcgard"], "is not a method"),
         (["submit", DIGITS, "--bench_dir=b", "--out=x"], "no entry 'static_weights'"),
-        (["score", DIGITS, "--submission=none.zip", "--board_dir=y"], "no such file"),
+        (["score", DIGITS, "--submission=none.zip", "--board_dir=y"], "does not exist"),
     ],
 )
 def test_bad_input_is_one_message(given, named, tmp_path, capsys):
@@ -115,5 +118,5 @@ def test_from_nothing_to_a_leaderboard(tmp_path, workload, monkeypatch, capsys):
     zero = f"--submission={tmp_path / 'static_weights.zip'}"
     labels = f"--labels={tmp_path / 'labels.npz'}"
     assert main(["score", card, zero, other[1], labels]) == 2
-    assert "does not fit" in capsys.readouterr().err
+    assert "cannot be used" in capsys.readouterr().err
     assert package.Board.__name__ in package.__all__

@@ -103,14 +103,14 @@ def test_a_place_above_an_entry_0_that_tuned_little_is_told_as_such(board, packe
 
 def test_entry_0_comes_first_and_once(board, bench, packed, tmp_path):
     empty = Board(tmp_path / "empty", make_card(), FOLDERS)
-    with pytest.raises(StudyError, match="begins with entry 0"):
+    with pytest.raises(StudyError, match="must start with entry 0"):
         empty.score(packed["mgda"])
     assert Ledger(empty.path).entries() == []
     other = bench.submission("static_weights")  # Done again, elsewhere.
     about = json.loads((other / "submission.json").read_text())
     about["cost"]["tuning_cpu_seconds"] += 1
     (other / "submission.json").write_text(json.dumps(about))
-    with pytest.raises(StudyError, match="Entry 0 was scored already"):
+    with pytest.raises(StudyError, match="Entry 0 was already scored"):
         board.score(other)
 
 
@@ -129,7 +129,7 @@ def test_reads_run_out(board, bench, packed):
     assert board.score(packed["mgda"]) == first  # The same again spends nothing.
     assert "not better than its earlier submission" in board.score(again(bench, packed, "mgda", 1))
     before = {p: p.read_bytes() for p in board.path.rglob("*") if p.is_file()}
-    with pytest.raises(StudyError, match="no read left: the card allows 2"):
+    with pytest.raises(StudyError, match="no reads left: all 2 reads that the card allows"):
         board.score(again(bench, packed, "mgda", 2))
     assert {p: p.read_bytes() for p in board.path.rglob("*") if p.is_file()} == before
     entries = Ledger(board.path).entries()
@@ -263,17 +263,17 @@ def copy_a_run(folder):
 
 ATTACKS = {
     "a flipped byte": (lambda f: first_file(f).write_bytes(b"x" + first_file(f).read_bytes()[1:]),
-                       "was changed since it was packed"),
+                       "was changed after it was packed"),
     "a changed configuration": (
-        lambda f: next((f / "configurations").iterdir()).write_text("x = 1"), "was changed since"),
+        lambda f: next((f / "configurations").iterdir()).write_text("x = 1"), "was changed after"),
     "a missing file": (lambda f: first_file(f).unlink(), "is missing"),
     "a missing list": (lambda f: (f / "submission.json").unlink(), "is missing"),
-    "a list that is no JSON": (lambda f: (f / "submission.json").write_text("{"), "no JSON"),
-    "a list of lists": (lambda f: (f / "submission.json").write_text("[]"), "no JSON object"),
-    "deep nesting": (lambda f: (f / "submission.json").write_text("[" * 100_000), "no JSON"),
-    "a link": (link, "is a link"),
-    "a link to a folder": (link_folder, "is a link"),
-    "a path that leaves the folder": (list_other_path, "lists other files"),
+    "a list that is no JSON": (lambda f: (f / "submission.json").write_text("{"), "valid JSON"),
+    "a list of lists": (lambda f: (f / "submission.json").write_text("[]"), "a JSON object"),
+    "deep nesting": (lambda f: (f / "submission.json").write_text("[" * 100_000), "valid JSON"),
+    "a link": (link, "is a symbolic link"),
+    "a link to a folder": (link_folder, "is a symbolic link"),
+    "a path that leaves the folder": (list_other_path, "must list exactly two files"),
     "a run whose name is a path": (edit_run(run="../../../etc/pass"), "16 hexadecimal digits"),
     "a name with markup": (edit(entry="<b>x</b>"), "a name of letters"),
     "another format": (edit(format=2), "its format is 2"),
@@ -283,11 +283,11 @@ ATTACKS = {
     "no model": (edit(models=[]), "other files|0 models"),
     "a seed that is a text": (edit_run(seed="1"), "a seed"),
     "another seed": (edit_run(seed=9), "has the seeds"),
-    "no predictions": (put(b""), "predictions were expected"),
-    "fewer examples": (put(packed_predictions(parts(300))), "not of the test examples here"),
-    "more examples": (put(packed_predictions(parts(400))), "not of the test examples here"),
-    "other tasks": (put(packed_predictions(parts(tasks=("left", "up")))), "not of the test"),
-    "thinned out predictions": (put(packed_predictions(parts(), 2)), "not of the test examples"),
+    "no predictions": (put(b""), "expected predictions"),
+    "fewer examples": (put(packed_predictions(parts(300))), "not for the test examples here"),
+    "more examples": (put(packed_predictions(parts(400))), "not for the test examples here"),
+    "other tasks": (put(packed_predictions(parts(tasks=("left", "up")))), "not for the test"),
+    "thinned out predictions": (put(packed_predictions(parts(), 2)), "not for the test examples"),
     **{f"one of {every} batches": (thinned(every), "other test examples than entry 0")
        for every in (2, 4, 12)},
     "another batch of one run": (thinned(2, runs=1), "different test examples"),
@@ -297,7 +297,7 @@ ATTACKS = {
     "too few classes": (put(packed_predictions(parts(classes=3))), "do not fit the labels"),
     "too much tuning": (
         lambda f: changed(f, lambda a: a["cost"].update(configurations=21)), "allows 6"),
-    "other data": (edit(data={"train": "others"}), "other data than those here"),
+    "other data": (edit(data={"train": "others"}), "different data from those here"),
 }  # fmt: skip
 
 
@@ -329,9 +329,9 @@ def test_an_archive_is_as_good_as_a_folder(board, bench, packed):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"..__evil.gin": "x"}, "other files than its list says"),
+        ({"..__evil.gin": "x"}, "files that are not in its list"),
         ({"submission.json": "{}"}, "missing|other files"),
-        ({"more.txt": "x"}, "other files than its list says"),
+        ({"more.txt": "x"}, "files that are not in its list"),
     ],
 )
 def test_archives_with_more_in_them_are_refused(bench, packed, more, named):

@@ -82,11 +82,11 @@ def test_a_method_of_ones_own_is_one_line(bench, tmp_path):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ("PCGard", "is no method"),
+        ("PCGard", "is not a method"),
         ("../pcgrad.gin", None),
-        ("a b.gin", "cannot name an entry"),
-        ("static_run.gin", "cannot name an entry"),
-        ("my.module:", "cannot name an entry"),
+        ("a b.gin", "is not a valid name of an entry"),
+        ("static_run.gin", "is not a valid name of an entry"),
+        ("my.module:", "is not a valid name of an entry"),
     ],
 )
 def test_other_names_are_refused(bench, given, named):
@@ -104,12 +104,12 @@ def test_other_names_are_refused(bench, given, named):
         ({"configurations": 2.5}, "configurations"),
         ({"reads": 0}, "reads"),
         ({"delta": 0.0}, "delta"),
-        ({"metrics": {"left": "accuracy"}}, "two tasks"),
+        ({"metrics": {"left": "accuracy"}}, "two or more tasks"),
         ({"metrics": {"left": ("accuracy", "up"), "right": "accuracy"}}, "left"),
         ({"metrics": {"left": 3, "right": "accuracy"}}, "left"),
         ({"methods": {"static_weights": "x.gin"}}, "entry 0"),
-        ({"methods": {"../x": "x.gin"}}, "cannot name"),
-        ({"methods": {"static_run": "x.gin"}}, "cannot name"),
+        ({"methods": {"../x": "x.gin"}}, "is not a valid name"),
+        ({"methods": {"static_run": "x.gin"}}, "is not a valid name"),
         ({"method_choices": {"none": {}}}, "none"),
         ({"log_uniform": {RATE: (1.0, 0.1)}}, "learning_rate"),
     ],
@@ -199,7 +199,7 @@ def test_files_of_a_run_that_are_not_its_own_are_not_handed_in(bench, name, how)
         file.write_text("1")
     if how == "text" and name.startswith("configs"):
         return  # A configuration is a text.
-    with pytest.raises(StudyError, match=f"{run}.* cannot be handed in: {file.name}|predictions"):
+    with pytest.raises(StudyError, match=f"{run}.* cannot be submitted: {file.name}|predictions"):
         submit(bench.folder, "static_weights", bench.place / "out")
     assert not (bench.place / "out").exists()
 
@@ -226,7 +226,7 @@ def test_runs_of_other_data_are_no_entry(bench):
     result = bench.folder.entry("pcgrad").run_dir(run) / "result.json"
     content = json.loads(result.read_text())
     result.write_text(json.dumps({**content, "data": {"train": "others"}}))
-    with pytest.raises(StudyError, match="saw different data"):
+    with pytest.raises(StudyError, match="used different data"):
         submit(bench.folder, "pcgrad", bench.place / "out")
 
 

@@ -110,7 +110,7 @@ def test_thinned_out_predictions_are_those_of_every_nth_batch():
     ("metrics", "named"),
     [
         ({"a": "mae", "c": "AUC"}, "the tasks are a, b"),
-        ({"a": "mse", "b": "AUC"}, "'mse' of 'a' is not measured; there are"),
+        ({"a": "mse", "b": "AUC"}, "'mse' of 'a' is not measured; available:"),
     ],
 )
 def test_a_card_that_does_not_fit_the_workload(metrics, named):

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
     optimization = experiment.Optimization(batch_size=64)
     make = lambda: Withheld(partners=1, channels=(4, 4), units=8)  # noqa: E731
     result = experiment.run(make, path, training, optimization=optimization)
-    assert "Validation (the test is sealed)" in results.summary(result, "x")
+    assert "Validation (the test split is sealed)" in results.summary(result, "x")
     return path
 
 
@@ -60,7 +60,7 @@ def test_the_report_shows_validation_alone_and_says_so(folder, tmp_path):
     study = folder.parents[1]
     assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'report'}"]) == 0
     page = (tmp_path / "report" / "index.html").read_text().replace("<wbr>", "")
-    assert "The test of these runs is sealed" in page
+    assert "The test split of these runs is sealed" in page
     assert "validation/left/accuracy" in page
     assert "test/left" not in page
     tables = "".join(path.read_text() for path in (tmp_path / "report" / "tables").iterdir())
@@ -74,5 +74,5 @@ def test_evaluate_does_not_break_the_seal(folder, capsys):
 
 
 def test_an_unknown_word_is_refused():
-    with pytest.raises(ValueError, match=r"`test` is one of \('open', 'sealed'\)"):
+    with pytest.raises(ValueError, match=r"`test` must be one of \('open', 'sealed'\)"):
         experiment.Training(steps=1, test="closed")
