@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from mtk import flags
 
 _COMMANDS = {
-    "train": "train a model as gin files describe it, or a workload of your own",
-    "sweep": "do the runs of a study",
-    "search": "find the task weights that are needed, with few runs",
-    "bench": "do a task card: equal budgets, a sealed test, a leaderboard",
-    "report": "read studies: figures, tables, a verdict on every method",
+    "train": "train a model described by gin files, or your own workload",
+    "sweep": "run a study",
+    "search": "find the task weights you need with few runs",
+    "bench": "run a task card: equal budgets, a sealed test, a leaderboard",
+    "report": "report on studies: figures, tables, a verdict on every method",
     "evaluate": "evaluate an exported network",
     "translate": "translate lines with an exported network",
     "prepare": "prepare a data set",
@@ -56,13 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(module.main(given[1:]))
     lines = [f"  {name:10} {text}" for name, text in _COMMANDS.items()]
     shells = 'Completion for bash and zsh: eval "$(mtk --completion)"'
-    epilog = "\n".join(["commands:", *lines, "", "mtk COMMAND --help tells its flags.", shells])
+    epilog = "\n".join(
+        ["commands:", *lines, "", "mtk COMMAND --help shows the flags of a command.", shells]
+    )
     parser = flags.Parser("mtk", __doc__, epilog)
     parser.prog = "mtk"
     parser.add_argument("command", nargs="?", choices=list(_COMMANDS), metavar="COMMAND")
     version = f"mtk {importlib.metadata.version('mtk')}"
     parser.add_argument("--version", action="version", version=version)
-    completion = "print what a shell completes commands and flags by"
+    completion = "print a shell completion script"
     parser.add_argument("--completion", action="store_true", help=completion)
     if parser.parse_args(given).completion:
         print(_COMPLETION.replace("COMMANDS", " ".join(_COMMANDS)), end="")

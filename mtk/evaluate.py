@@ -14,10 +14,10 @@ examples:
   python -m mtk.evaluate --saved_model=runs/pcgrad/model.keras --split=validation \\
       --gin_file=configs/multi_digits.gin --json=-
 
-A config that comes with the network may name only what a run of mtk is made of, unless --trust is
-given; one that --gin_file names can run any code. So can a SavedModel, which TensorFlow runs as a
-program; a .keras file is loaded in Keras' safe mode.
-Exit code: 0 done, 2 bad input, 75 a full disk.
+A config that comes with the network may use only the parts of a run of mtk, unless --trust is
+given; a config given by --gin_file can run any code. So can a SavedModel, which TensorFlow runs as
+a program; a .keras file is loaded in Keras' safe mode.
+Exit codes: 0 done; 2 bad input; 75 the disk is full.
 """
 
 
@@ -25,12 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, evaluates, and returns the exit code."""
     parser = flags.parser("mtk.evaluate", __doc__, _EPILOG)
     add = parser.add_argument
-    what = "run folder, or a SavedModel's folder or .keras file; a run's config.gin is the default"
+    what = (
+        "run folder, SavedModel folder or .keras file; by default the config.gin of the run is used"
+    )
     add("--saved_model", metavar="PATH", type=flags.path, required=True, help=what)
     add("--split", choices=["train", "validation", "test"], default="test", help="default: test")
-    trust = "let a run's own config.gin import what it names: it can run any code"
+    trust = "trust the run's own config.gin, which can then import and run any code"
     add("--trust", action="store_true", help=trust)
-    written = "write the figures there too; '-' prints nothing else"
+    written = "also write the results to this file; '-' prints only the JSON"
     add("--json", metavar="FILE", type=flags.file, help=written)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
@@ -48,8 +50,8 @@ def _evaluate(given: argparse.Namespace, bindings: list[str]) -> int:
     files = [str(own)] if own else given.gin_file
     if not files and not bindings:
         raise ValueError(
-            f"No config tells the data of {given.saved_model!r}: there is no 'config.gin' beside "
-            "it, and so no 'workload'. Give the run's: --gin_file=FILE."
+            f"The data of {given.saved_model!r} are unknown: there is no 'config.gin' next to "
+            "it that binds a 'workload'. Give the config of the run: --gin_file=FILE."
         )
     config.check_names(files, bindings, needs_data=True)
     tf_logging.start_tensorflow()

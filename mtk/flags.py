@@ -56,17 +56,17 @@ def parser(command: str, description: str | None, epilog: str) -> Parser:
     """
     made = Parser(command, description, epilog)
     ran = (
-        "config, which can run any code: a path or, where there is no such file, the name of one "
-        "that mtk ships; a later file overlays the earlier"
+        "config file (it can run any code): a path, or the name of a config shipped with mtk; "
+        "later files override earlier ones"
     )
     for flag, metavar, kind, text in (
         ("--gin_file", "FILE", path, ran),
-        ("--gin_bindings", "'NAME = VALUE'", str, "binding that overlays the files"),
+        ("--gin_bindings", "'NAME = VALUE'", str, "binding that overrides the files"),
     ):
         made.add_argument(flag, metavar=metavar, type=kind, action="append", default=[], help=text)
-    again = "the same: --gin.experiment.Training.epochs=3"
+    again = "short form of --gin_bindings, e.g. --gin.experiment.Training.epochs=3"
     made.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=again)
-    shown = "show where in the code an error arose"
+    shown = "show the traceback of an error"
     made.add_argument("--traceback", action="store_true", help=shown)
     return made
 
@@ -78,30 +78,37 @@ def path(text: str) -> str:
         argparse.ArgumentTypeError: If no path looks like that.
     """
     if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError(f"give a path. Received: {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a path. Received: {text!r}")
     text = os.path.expanduser(text)  # noqa: PTH111  It leaves the rest of the path alone.
     if text.startswith("~"):
-        raise argparse.ArgumentTypeError(f"no user is called as {text!r} begins. Write the path")
+        raise argparse.ArgumentTypeError(
+            f"there is no user with the name at the start of {text!r}. Write the path in full"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
         known = sys.getfilesystemencoding()
-        remedy = "Rename it" if known == "utf-8" else f"Set PYTHONUTF8=1: here names are {known}"
+        remedy = (
+            "Rename the file or folder"
+            if known == "utf-8"
+            else f"Set PYTHONUTF8=1: file names are {known} here"
+        )
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not UTF-8, and TensorFlow writes no other names. {remedy}"
+            f"{text!r} is not UTF-8, but TensorFlow can only write UTF-8 names. {remedy}"
         ) from error
     parts = Path(text).parts
     for number, part in enumerate(parts):
         if part == ".." and not (above := Path(*parts[:number])).exists():
             raise argparse.ArgumentTypeError(
-                f"{text!r} leads through {str(above)!r}, which is not there. Leave that out"
+                f"{text!r} leads through {str(above)!r}, which does not exist. Leave that part out"
             )
     try:
         Path(text).lstat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise argparse.ArgumentTypeError(
-                f"give a shorter path. Received: {text[:_SHOWN]!r}... ({len(text):,} characters)"
+                f"expected a shorter path. Received: {text[:_SHOWN]!r}... ({len(text):,} "
+                "characters)"
             ) from error
     return text
 
@@ -117,7 +124,7 @@ def folder(text: str) -> str:
     file = next((p for p in (place, *place.absolute().parents) if p.exists()), place)
     if file.exists() and not file.is_dir():
         raise argparse.ArgumentTypeError(
-            f"{str(file)!r} is a file, and {text!r} is to be a folder. Name another path"
+            f"{str(file)!r} is a file, but {text!r} must be a folder. Give another path"
         )
     return text
 
@@ -136,7 +143,7 @@ def as_folder(name: str, given: Any) -> Path:
         found = Path(folder(os.fspath(given)))
     except (argparse.ArgumentTypeError, TypeError) as error:
         said = "" if "Received" in str(error) else f" Received: {given!r:.90}"
-        raise ValueError(f"`{name}` is the path of a folder: {error}.{said}") from None
+        raise ValueError(f"`{name}` must be the path of a folder: {error}.{said}") from None
     if not (found / "study.json").exists():  # One that is done is shown where it is.
         places.check_writable(found)
     return found
@@ -150,7 +157,7 @@ def file(text: str) -> str:
     """
     text = path(text)
     if Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is a folder, not a file. Name a file")
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, not a file. Give a file")
     return text
 
 
@@ -161,7 +168,7 @@ def positive(text: str) -> int:
         argparse.ArgumentTypeError: If it is none.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number, 1 or more. Received: {text!r}")
+        raise argparse.ArgumentTypeError(f"expected an integer, 1 or more. Received: {text!r}")
     return int(text)
 
 
@@ -177,7 +184,7 @@ def number(text: str) -> float:
         found = math.nan
     if not math.isfinite(found):
         needed = "a finite number, below 1.8e308" if math.isinf(found) else "a number"
-        raise argparse.ArgumentTypeError(f"give {needed}. Received: {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {needed}. Received: {text!r}")
     return found
 
 
@@ -189,7 +196,7 @@ def class_name(text: str) -> str:
     """
     if not text.isidentifier() and ":" not in text:
         raise argparse.ArgumentTypeError(
-            f"give the name of a class, without parentheses. Received: {text!r}"
+            f"expected the name of a class, without parentheses. Received: {text!r}"
         )
     return text if text.isidentifier() else importable(text)
 
@@ -203,7 +210,8 @@ def importable(text: str) -> str:
     module, colon, name = text.partition(":")
     if not (colon and name.isidentifier() and all(p.isidentifier() for p in module.split("."))):
         raise argparse.ArgumentTypeError(
-            f"give a module and a name in it: my_package.my_module:make. Received: {text!r}"
+            "expected a module and a name in it, such as my_package.my_module:make. Received: "
+            f"{text!r}"
         )
     return text
 
@@ -217,7 +225,8 @@ def window(text: str) -> tuple[int, int]:
     first, _, last = text.partition(":")
     if not (first.isdecimal() and last.isdecimal()) or not 1 <= int(first) <= int(last):
         raise argparse.ArgumentTypeError(
-            f"give the first and the last step, counted from 1, such as 10:20. Received: {text!r}"
+            "expected the first and the last step, counted from 1, such as 10:20. Received: "
+            f"{text!r}"
         )
     return int(first), int(last)
 
@@ -252,7 +261,10 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     try:
         Path.cwd()
     except FileNotFoundError:
-        print("error: The working directory was removed. Change to another one.", file=sys.stderr)
+        print(
+            "error: The working directory does not exist any more. Change to another one.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     try:
         try:

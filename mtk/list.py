@@ -1,4 +1,4 @@
-"""Lists what there is: combiners, workloads, the runs of a folder, its studies."""
+"""Lists combiners, workloads, or the runs or studies in a folder."""
 
 import ast
 import os
@@ -16,7 +16,7 @@ examples:
   mtk list runs runs
   mtk list studies studies
 
-Exit code: 0 listed, 2 bad input.
+Exit codes: 0 done; 2 bad input.
 """
 _WHAT = ("combiners", "workloads", "runs", "studies")
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, lists, and returns the exit code."""
     parser = flags.Parser("mtk.list", __doc__, _EPILOG)
     parser.add_argument("what", choices=_WHAT, help="what to list")
-    folder = "folder that holds run folders, or study folders; or a run or study"
+    folder = "folder with runs or studies, or a single run or study"
     parser.add_argument("folder", nargs="?", type=flags.path, help=folder)
     given = parser.parse_args(arguments)
     if (given.what in ("runs", "studies")) != (given.folder is not None):
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _in_folder(what: str, place: Path) -> list[list[str]]:
     """Returns the rows of runs or studies."""
     if not place.is_dir():
-        raise ValueError(f"{str(place)!r} is no folder. Name one that holds {what}.")
+        raise ValueError(f"{str(place)!r} is not a folder. Give one that contains {what}.")
     files = records.RUN_FILES if what == "runs" else ("study.json",)
     if os.path.lexists(place / "study.json"):
         records.study_list(place)
@@ -56,7 +56,7 @@ def _in_folder(what: str, place: Path) -> list[list[str]]:
         from mtk.analysis import overview  # Takes a second or two.
     except ModuleNotFoundError as error:
         install = extras.command("analysis")
-        raise ValueError(f"This needs {error.name}. Install it by: {install}") from error
+        raise ValueError(f"This needs {error.name}. Install it with: {install}") from error
     rows = overview.runs(place) if what == "runs" else overview.studies(place)
     if len(rows) == 1:
         raise ValueError(f"There are no {what} in {str(place)!r}.")

@@ -1,4 +1,4 @@
-"""Prepares a data set once, as gin files describe it, so that every run reads it at once."""
+"""Prepares a data set once, as described by gin files, so that every run can read it directly."""
 
 import argparse
 import sys
@@ -14,10 +14,10 @@ examples:
   python -m mtk.prepare translation --gin_file=configs/prepare_multi30k.gin \\
       --gin.data_dir='"/data/multi30k"' --out=/data/multi30k/prepared
 
-Translation goes on where it was stopped or killed; faces take a minute or two, and begin again.
-What is prepared already is checked.
-Exit code: 0 prepared, 2 bad input or a folder that cannot be written, 75 stopped by
-Ctrl-C or a full disk.
+After a stop, run the same command again: translation continues; celeba, which takes a minute or
+two, starts from the beginning. Data that are already prepared are checked.
+Exit codes: 0 prepared; 2 bad input, or a folder is not writable; 75 stopped by Ctrl-C or a full
+disk.
 """
 
 
@@ -41,8 +41,8 @@ _DATA_SETS = {"celeba": _celeba, "translation": _translation}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, prepares, and returns the exit code."""
     parser = flags.parser("mtk.prepare", __doc__, _EPILOG)
-    parser.add_argument("data_set", choices=list(_DATA_SETS), help="what to prepare")
-    out = "folder to write, instead of the config's"
+    parser.add_argument("data_set", choices=list(_DATA_SETS), help="data set to prepare")
+    out = "output folder (default: that of the config)"
     parser.add_argument("--out", metavar="PATH", type=flags.folder, help=out)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return config.exit_code(lambda: _prepare(given, bindings), given.traceback)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         return 75
 
 

@@ -1,4 +1,4 @@
-"""Reads studies and writes figures, tables and a verdict on every method."""
+"""Writes figures, tables and a verdict on every method of one or more studies."""
 
 import argparse
 import importlib
@@ -15,7 +15,7 @@ example:
   python -m mtk.report --study_dir=studies/digits --out=report
 
 Then open report/index.html, or: tensorboard --logdir report/tensorboard
-Exit code: 0 written, 2 bad input, 75 a full disk.
+Exit codes: 0 report written; 2 bad input; 75 the disk is full.
 """
 
 
@@ -27,7 +27,7 @@ def _cost(text: str) -> tuple[str, float]:
         cost = 0.0
     if not method or not 0 < cost < float("inf"):
         raise argparse.ArgumentTypeError(
-            f"expected METHOD=X with a number X above 0, as in mgda=2.5; received {text!r}"
+            f"expected METHOD=X with a number X above 0, as in mgda=2.5. Received: {text!r}"
         )
     return method, cost
 
@@ -35,17 +35,19 @@ def _cost(text: str) -> tuple[str, float]:
 def _parse(given: Sequence[str]) -> argparse.Namespace:
     parser = flags.Parser("mtk.report", __doc__, _EPILOG)
     add = parser.add_argument
-    study = "a study; repeatable"
+    study = "study folder; repeatable"
     add("--study_dir", metavar="PATH", type=flags.path, action="append", required=True, help=study)
-    add("--out", metavar="PATH", type=flags.folder, required=True, help="folder to write")
-    add("--higher", metavar="METRIC", action="append", default=[], help="more of it is better")
-    add("--lower", metavar="METRIC", action="append", default=[], help="less of it is better")
-    add("--cost", metavar="METHOD=X", type=_cost, action="append", default=[],
-        help="a step of METHOD costs X steps of static weights; else it is measured")  # fmt: skip
+    add("--out", metavar="PATH", type=flags.folder, required=True, help="output folder")
+    add("--higher", metavar="METRIC", action="append", default=[],
+        help="metric that is better when higher; repeatable")  # fmt: skip
+    add("--lower", metavar="METRIC", action="append", default=[],
+        help="metric that is better when lower; repeatable")  # fmt: skip
+    cost = "cost of a step of METHOD, in steps of static weights (default: measured); repeatable"
+    add("--cost", metavar="METHOD=X", type=_cost, action="append", default=[], help=cost)
     add("--delta", metavar="X", type=float, default=0.05,
         help="margins within X of the front's width count as none (default: 0.05)")  # fmt: skip
     add("--figure", metavar="MODULE:NAME", type=flags.importable, action="append", default=[],
-        help="a function of yours that draws a figure of each study; repeatable")  # fmt: skip
+        help="your own function that draws a figure of each study; repeatable")  # fmt: skip
     return parser.parse_args(given)
 
 
@@ -65,7 +67,7 @@ def _check_named_once(studies: Sequence[str]) -> None:
     for study in studies:
         place = Path(study).resolve()
         if place in seen:
-            raise ValueError(f"{seen[place]!r} and {study!r} are one study. Name it once.")
+            raise ValueError(f"{seen[place]!r} and {study!r} are the same study. Give it once.")
         seen[place] = study
 
 
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for study in asked.study_dir:
             if not Path(study).is_dir():
                 raise ValueError(
-                    f"{study!r} is no study folder: there is none. Name one that mtk.sweep wrote."
+                    f"The study folder {study!r} does not exist. Give a folder written by "
+                    "mtk.sweep."
                 )
             records.study_list(Path(study))
         _check_named_once(asked.study_dir)
@@ -90,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page = analysis.report(asked.study_dir, asked.out, *about)
     except ModuleNotFoundError as error:
         print(
-            f"error: A report needs {error.name}, which is not installed. "
-            f"Install it by: {extras.command('analysis')}",
+            f"error: A report needs {error.name}, which is not installed. Install it with: "
+            f"{extras.command('analysis')}",
             file=sys.stderr,
         )
         return 2

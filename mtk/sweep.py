@@ -1,4 +1,4 @@
-"""Does the runs of a study as a gin file describes it, and goes on with those that are left."""
+"""Runs a study described by a gin file, or the part of it that is left."""
 
 import argparse
 import sys
@@ -15,12 +15,13 @@ examples:
       --gin_file=configs/engines/ray.gin --study_dir=studies/digits
   python -m mtk.sweep --study_dir=studies/digits --tail
 
-A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
-Before the first run, what the runs need is built once: if one cannot be done, none is started.
-The same command goes on where it was stopped or killed; finished runs are not repeated. Several
-sweeps may work on one folder. SIGINT, SIGTERM and SIGHUP have every run write a checkpoint first.
-Exit code: 0 all runs are done, 1 some have failed, 2 bad input, 75 stopped by a signal, a full disk
-or --max_runs: then the same command goes on.
+A configuration can run any code, even with --dry_run. Use only configurations you trust.
+Before the first run, everything that the runs need is built once; if a run cannot be built, none
+starts. Run the same command again to continue a sweep that was stopped or killed; finished runs are
+not repeated. Several sweeps can work on the same folder. On SIGINT, SIGTERM and SIGHUP, every run
+writes a checkpoint first.
+Exit codes: 0 all runs are done; 1 some runs have failed; 2 bad input; 75 stopped by a signal, a
+full disk or --max_runs (run the same command again to continue).
 """
 
 
@@ -29,13 +30,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = flags.parser("mtk.sweep", __doc__, _EPILOG)
     add = parser.add_argument
     add("--study_dir", metavar="PATH", type=flags.folder, help="folder for the study's runs")
-    add("--dry_run", action="store_true", help="show the runs, their number and time; do nothing")
-    add("--retry_failed", action="store_true", help="do again what has failed")
-    replay = "then do the methods' best runs again with their mean weights as static weights"
+    add(
+        "--dry_run",
+        action="store_true",
+        help="show the runs, their number and estimated time; run nothing",
+    )
+    add("--retry_failed", action="store_true", help="repeat failed runs")
+    replay = (
+        "afterwards, repeat the best runs of the methods with their mean weights as static weights"
+    )
     add("--replay", action="store_true", help=replay)
-    add("--only", metavar="METHOD", action="append", default=[], help="do this method's runs only")
-    add("--max_runs", metavar="N", type=flags.positive, help="start so many runs at most")
-    tail = "follow the log of a running run; of the one that wrote last, if none is named"
+    add(
+        "--only",
+        metavar="METHOD",
+        action="append",
+        default=[],
+        help="run only this method; repeatable",
+    )
+    add("--max_runs", metavar="N", type=flags.positive, help="start at most N runs")
+    tail = "follow the log of a running run (default: the one that wrote last)"
     add("--tail", metavar="RUN", nargs="?", const="", help=tail)
     given, bindings = flags.parse(parser, sys.argv[1:] if arguments is None else arguments)
     from mtk import config
@@ -49,15 +62,16 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
 
     if given.tail is not None:
         if given.study_dir is None:
-            raise ValueError("Whose log? Name the study folder: --study_dir=PATH.")
+            raise ValueError("--tail needs the study folder. Give it: --study_dir=PATH.")
         study.tail(given.study_dir, given.tail)
         return 0
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
     names.require(
         "mtk.study.spec",
-        "The configuration gives no 'name' of a study: nothing binds study.Study. Give a study's "
-        "file, such as those in configs/studies. A single run is done by: mtk train",
+        "The configuration does not describe a study: nothing binds study.Study, whose 'name' "
+        "is required. Give a study file, such as those in configs/studies. To train a single run, "
+        "use: mtk train",
     )
     refuse_run_settings(names, "study.Study.settings")
     if any(not module.startswith("mtk.study") for module in names.imported):
@@ -65,7 +79,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     config.parse(given.gin_file, bindings)
     asked = config.bound(study.Study)()
     if given.study_dir is None and not given.dry_run:
-        raise ValueError("A study needs a folder to write. Name one: --study_dir=PATH.")
+        raise ValueError("A study needs an output folder. Give one: --study_dir=PATH.")
     if not given.dry_run:
         places.check_kind(Path(given.study_dir), "a study")
         flags.as_folder("study_dir", given.study_dir)

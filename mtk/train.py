@@ -1,4 +1,4 @@
-"""Trains a multi-task model as gin files describe it, and writes a run folder."""
+"""Trains a multi-task model described by gin files, and writes a run folder."""
 
 import argparse
 import os
@@ -17,23 +17,24 @@ examples:
   python -m mtk.train --workload=my_package.my_module:make --combiner=PCGrad --epochs=10 \\
       --learning_rate=0.1 --batch_size=32 --run_dir=runs/mine
 
---workload and the flags behind it stand for lines of a config, which are printed. A config that is
-not there is looked for among those that mtk ships: --gin_file=multi_digits.gin works anywhere.
-A configuration is a program: it can run any code, with --dry_run too. Use only those you trust.
-A text in a configuration needs quotes, also behind the shell: --gin.data_dir='"/data/mnist"'.
-A run that was killed goes on when the same command is given again; a finished one is shown.
-Exit code: 0 finished, 1 the output cannot be written, 2 bad input or a folder that cannot be
-written, 3 the training diverged (its record is kept), 4 another worker was lost, 75 stopped after a
-checkpoint by SIGTERM, SIGINT or SIGHUP (a closed terminal), once the run has begun; before, in the
-seconds that TensorFlow takes to start, a signal ends the process at once. A full disk gives 75 too.
-After 1, 4 and 75 the same command goes on.
+--workload and the flags listed after it are short forms of config lines, which are printed.
+A config that does not exist as a file is looked up among those shipped with mtk, so
+--gin_file=multi_digits.gin works in any folder.
+A configuration can run any code, even with --dry_run. Use only configurations you trust.
+Strings in a configuration need quotes, also in a shell: --gin.data_dir='"/data/mnist"'.
+To continue a run that was killed, run the same command again. A finished run is only shown.
+Exit codes: 0 finished; 1 the output cannot be written; 2 bad input, or a folder is not writable; 3
+the training diverged (its logs are kept); 4 another worker was lost; 75 stopped after a checkpoint
+by SIGTERM, SIGINT or SIGHUP (a closed terminal), or because the disk is full. While TensorFlow
+starts (some seconds, before the run begins), a signal ends the process at once. After 1, 4 and 75,
+run the same command again to continue.
 """
 
 
 _OTHER_COMMANDS = {
-    "mtk.study": "a study, which is done by: mtk sweep",
-    "mtk.search": "a search, which is done by: mtk search",
-    "mtk.bench": "a task card, which is done by: mtk bench",
+    "mtk.study": "a study. Run it with: mtk sweep",
+    "mtk.search": "a search. Run it with: mtk search",
+    "mtk.bench": "a task card. Run it with: mtk bench",
 }
 _NOT_GIVEN = "(not given)"
 _NUMBERS: dict[str, tuple[str, Callable[[str], float]]] = {
@@ -49,17 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, runs, and returns the exit code."""
     parser = flags.parser("mtk.train", __doc__, _EPILOG)
     add = parser.add_argument
-    run_dir = "folder for metrics, curves, weights, result"
+    run_dir = "folder for metrics, curves, weights and results"
     add("--run_dir", metavar="PATH", type=flags.folder, help=run_dir)
-    dry = "show config, model, memory and time of a step, without data too; write nothing"
+    dry = "show config, model, memory and step time, and write nothing; works without the data"
     add("--dry_run", action="store_true", help=dry)
-    timed = "examples of the step that --dry_run times, if not those of a batch or what fits"
+    timed = (
+        "batch size of the step that --dry_run times (default: the batch size, or what fits in "
+        "memory)"
+    )
     add("--dry_run_batch", metavar="N", type=int, help=timed)
-    window = "record these steps for TensorBoard's profiler, such as 10:20"
+    window = "steps to record for TensorBoard's profiler, such as 10:20"
     add("--profile_steps", metavar="FIRST:LAST", type=flags.window, help=window)
-    workload = "function or class that makes a workload of your own, importable from here"
+    workload = "importable function or class that makes your own workload"
     add("--workload", metavar="MODULE:NAME", type=flags.importable, help=workload)
-    named = "class in mtk.combiners, or MODULE:NAME of your own"
+    named = "class in mtk.combiners, or MODULE:NAME of your own class"
     add("--combiner", metavar="NAME", type=flags.class_name, help=named)
     for name, (group, kind) in _NUMBERS.items():
         add(f"--{name}", metavar="N", type=kind, help=f"experiment.{group}.{name}")
@@ -101,13 +105,13 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
     """Finds what is missing before TensorFlow is imported, which takes seconds."""
     if not given.gin_file and not bindings:
         raise ValueError(
-            "There is no config, and so no 'workload' to train. Give a file: --gin_file=FILE; or "
-            "a workload of your own: --workload=MODULE:NAME."
+            "No config was given, so there is no 'workload' to train. Give a config, "
+            "--gin_file=FILE, or your own workload, --workload=MODULE:NAME."
         )
     # Of several workers only the first one needs a folder.
     if not given.dry_run and "TF_CONFIG" not in os.environ:
         if given.run_dir is None:
-            raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
+            raise ValueError("A run needs an output folder. Give a new one: --run_dir=PATH.")
         # One that was begun is looked at by the run, which knows what it may go on with.
         begun = Path(given.run_dir) / "checkpoints"
         if not any(place.exists() for place in (begun / "run.json", begun / "lock")) and not any(
@@ -115,9 +119,12 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
         ):
             places.check_unused(Path(given.run_dir))
     if given.dry_run_batch is not None and not given.dry_run:
-        raise ValueError("--dry_run_batch is for --dry_run only; a run has its `batch_size`.")
+        raise ValueError("--dry_run_batch works only with --dry_run; runs use `batch_size`.")
     if given.profile_steps and given.dry_run:
-        raise ValueError("--profile_steps is for a run, and --dry_run makes none. Leave one out.")
+        raise ValueError(
+            "--profile_steps cannot be used with --dry_run, which does not train. Leave one of "
+            "them out."
+        )
 
 
 def _train(given: argparse.Namespace, bindings: list[str], shown: Sequence[str]) -> int:
@@ -128,8 +135,13 @@ def _train(given: argparse.Namespace, bindings: list[str], shown: Sequence[str])
         bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
     named = config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
     for package, what in _OTHER_COMMANDS.items():
-        named.refuse(package, f"This configures {what}. A run reads nothing of it; leave it out.")
-    folder = "The folder of a run is given by --run_dir=PATH alone. Leave `run_dir` out."
+        named.refuse(
+            package, f"This configures {what}. A single run does not read it, so leave it out."
+        )
+    folder = (
+        "The folder of a run can only be given by --run_dir=PATH. Leave `run_dir` out of the "
+        "config."
+    )
     named.refuse("mtk.experiment", folder, parameter="run_dir")
     _check(given, bindings)
     if shown:

@@ -1,4 +1,4 @@
-"""Translates the lines of standard input with an exported network, to standard output."""
+"""Translates lines from standard input to standard output with an exported network."""
 
 import sys
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ examples:
   echo "ten kilometers" | python -m mtk.translate --to=fr \\
       --saved_model=runs/translation_cldr/saved_model_text
 
-One line of output for each line of input, in the same order. Progress and warnings go to standard
-error. A SavedModel is a program that TensorFlow runs: use only those of people you trust.
-Exit code: 0 done, 1 nobody reads the output any more, 2 bad input.
+Writes one line of output for each line of input, in the same order. Progress and warnings go to
+standard error. A SavedModel is a program that TensorFlow runs: use only models you trust.
+Exit codes: 0 done; 1 the output was closed; 2 bad input.
 """
 
 
@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the flags, translates, and returns the exit code."""
     parser = flags.Parser("mtk.translate", __doc__, _EPILOG)
     add = parser.add_argument
-    what = "folder of a SavedModel of text, or of a run that has written one"
+    what = "folder of a SavedModel that translates text, or of a run that wrote one"
     add("--saved_model", metavar="PATH", type=flags.path, required=True, help=what)
     add("--to", metavar="LANGUAGE", required=True, help="target language, such as de")
-    add("--traceback", action="store_true", help="show where in the code an error arose")
+    add("--traceback", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(arguments)
     try:
         _translate(given.saved_model, given.to)
