@@ -148,9 +148,9 @@ class StepCallback(keras.callbacks.Callback):
 
 
 class MaxSteps(StepCallback):
-    """Stops `fit` after the step `steps`, after a last validation.
+    """Stops `fit` after the step `steps`, with a last validation.
 
-    With it a run may end inside one of Keras' epochs.
+    So a run can end within a Keras epoch.
 
     Args:
         steps: The last optimizer step.

@@ -17,34 +17,34 @@ from mtk.ranges import check_count
 
 
 class BestCheckpoint(StepCallback):
-    """Keeps the weights of the evaluation that validation likes best.
+    """Keeps the weights of the evaluation that is best on validation.
 
-    Weights that a gradient that was infinite or NaN has changed are never kept: a network can
-    hide NaN, and its validation loss then says nothing. Weights that cannot be written, as on a
-    full disk, are kept in memory until `flush`, or until there are better ones.
+    Weights that were updated by an infinite or NaN gradient are never kept: a network can hide NaN,
+    and its validation loss is then meaningless. Weights that cannot be written, for example because
+    the disk is full, are kept in memory until `flush`, or until there are better ones.
 
     Args:
-        path: File for the weights, ending in `.weights.h5`; a file that is there is replaced.
-        patience: Evaluations without a better one after which `fit` stops; None never stops it.
+        path: File for the weights, ending in `.weights.h5`; an existing file is replaced.
+        patience: Evaluations without improvement after which `fit` stops; None never stops it
+            early.
         monitor: What is compared; see `mtk.monitor.resolve`. By default the mean of the validation
-            losses, or, where they are of several kinds, of the losses relative to the first
-            evaluation's. Tasks that static weights of zero do not train select nothing.
-        restore: Whether the model gets the selected weights at the end of `fit`.
+            losses, or, if they are of different kinds, of the losses relative to those of the first
+            evaluation. Tasks with a static weight of zero are not trained and do not count.
+        restore: Whether to load the selected weights into the model at the end of `fit`.
 
     Attributes:
         selected_step: The step of the best evaluation, or None.
         selected_logs: Its logs.
-        best: What it had of `monitor`, of the tasks that are trained; None before the first.
-        first: What `monitor.first` had at the first evaluation that has it.
-        worse_in_a_row: Evaluations since.
+        best: Its value of `monitor`, over the tasks that are trained; None before the first.
+        first: The values of `monitor.first` at the first evaluation that has them.
+        worse_in_a_row: Number of evaluations since then.
 
-    The best weights for each task by itself take a callback each, such as
+    To keep the best weights for each single task, use one callback for each, such as
     `BestCheckpoint(f"{name}.weights.h5", monitor=f"{name}_loss", restore=False)`.
 
     Raises:
         ValueError: If the path has another ending or is a folder, `patience` is not positive, the
-            model does not measure what is compared, or nobody knows whether more or less of it is
-            better.
+            model does not measure the monitored metric, or its direction is unknown.
         OSError: At the end of `fit`, if the weights cannot be written.
     """
 
@@ -58,7 +58,9 @@ class BestCheckpoint(StepCallback):
         super().__init__()
         self.path = Path(path)
         if not self.path.name.endswith(".weights.h5"):
-            raise ValueError(f"The selected weights go to a file *.weights.h5. Received: {path}")
+            raise ValueError(
+                f"The path of the selected weights must end in .weights.h5. Received: {path}"
+            )
         if patience is not None:
             check_count(patience=patience)
         self.patience = patience
@@ -151,7 +153,9 @@ class BestCheckpoint(StepCallback):
         try:
             self.flush()
         except OSError as error:
-            warnings.warn(f"{self.path} waits for room on the disk: {error}", stacklevel=2)
+            warnings.warn(
+                f"{self.path} cannot be written until there is disk space: {error}", stacklevel=2
+            )
 
     def flush(self) -> None:
         """Writes the selected weights if that has failed before.

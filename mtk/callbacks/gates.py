@@ -16,12 +16,12 @@ class Gates(StepCallback):
     """Writes the mean gate of each task and expert at every evaluation, if a network has gates.
 
     The tags are `gate_<expert>/<task>` of the run `validation`, and `<layer>_gate_<expert>/<task>`
-    where several layers have gates. `mtk.models.sharing.ExpertUtilization` puts the same into the
-    logs of a `fit` of one's own.
+    if several layers have gates. `mtk.models.sharing.ExpertUtilization` adds the same values to the
+    logs of your own `fit`.
 
     Args:
         board: Where to write.
-        inputs: Gives the batches, of what the network reads, by which it is measured.
+        inputs: Returns the batches of network inputs over which gates are averaged.
     """
 
     def __init__(self, board: TaskBoard, inputs: Callable[[], Iterable[Any]]):

@@ -12,15 +12,15 @@ from mtk.callbacks.summary_writer import SummaryWriter
 
 
 class Images(StepCallback):
-    """Shows pictures at every evaluation, as images of the run `validation`.
+    """Writes images at every evaluation, to the run `validation` in TensorBoard.
 
     Args:
-        curves: Where to write; a `TaskBoard`'s, whose files these pictures then share.
-        draw: Draws pictures `(height, width, 3)`, uint8, by name, of what a network predicts; such
-            as `Workload.draw_images`. Without any picture nothing is written.
+        curves: Where to write, such as that of a `TaskBoard`, whose files these images then share.
+        draw: Function that returns images `(height, width, 3)`, uint8, by name, of the predictions
+            of a network, such as `Workload.draw_images`. If it returns none, nothing is written.
 
     Raises:
-        ValueError: In `fit`, if a picture has another form.
+        ValueError: In `fit`, if an image has another shape or type.
     """
 
     def __init__(
@@ -50,6 +50,6 @@ class Images(StepCallback):
 def _check(name: str, picture: np.ndarray) -> None:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
         raise ValueError(
-            f"A picture is a uint8 array (height, width, 3). Received {name!r}: {picture.dtype} "
-            f"{picture.shape}"
+            "An image must be a uint8 array of shape (height, width, 3). Received for "
+            f"{name!r}: {picture.dtype} {picture.shape}"
         )

@@ -46,7 +46,7 @@ def _panel(title: str, charts: Mapping[str, str]) -> layout_pb2.Category:
 def legend(names: Sequence[str]) -> str:
     """Returns what a picture of `heat_map` shows, in Markdown."""
     tasks = ", ".join(f"`{name}`" for name in names)
-    return f"Rows from above and columns from the left: {tasks}. Red: -1, white: 0, blue: 1."
+    return f"Rows (top to bottom) and columns (left to right): {tasks}. Red: -1, white: 0, blue: 1."
 
 
 def heat_map(cosines: np.ndarray) -> np.ndarray:

@@ -17,20 +17,21 @@ from mtk.callbacks.weight_quantiles import EVERY, WeightQuantiles
 class MetricsLog(StepCallback):
     """Appends the metrics of each evaluation to a JSON-lines file.
 
-    A line is `{"step", "split", "task", "name", "value"}`: no times, so that equal runs write equal
-    files. Values of the split "train" are means over the steps since the last evaluation. A value
-    that is infinite or NaN is written as null, since JSON has no other word for it. Where weights
-    change from step to step, `weight_low` and `weight_high` are the 5th and the 95th percentile of
-    each task's share in single steps.
+    Each line is `{"step", "split", "task", "name", "value"}`, without times, so that equal runs
+    write equal files. Values of the split "train" are means over the steps since the last
+    evaluation. Infinite and NaN values are written as null, since JSON cannot represent them. If
+    weights change from step to step, `weight_low` and `weight_high` are the 5th and the 95th
+    percentile of each task's share in single steps.
 
-    Lines that cannot be written, as on a full disk, are kept and written with the next ones.
+    Lines that cannot be written, for example because the disk is full, are kept and written with
+    the next ones.
 
     Args:
         path: The file.
 
     Attributes:
         unwritten: Lines that are not in the file yet.
-        weights: Shares of the weights since the last evaluation.
+        weights: Shares of the task weights since the last evaluation.
 
     Raises:
         OSError: At the end of `fit`, if there still are some.
@@ -101,4 +102,6 @@ class MetricsLog(StepCallback):
         try:
             self.flush()
         except OSError as error:
-            warnings.warn(f"{self.path} waits for room on the disk: {error}", stacklevel=2)
+            warnings.warn(
+                f"{self.path} cannot be written until there is disk space: {error}", stacklevel=2
+            )

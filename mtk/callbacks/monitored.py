@@ -58,8 +58,8 @@ def by_names(given: Any, tasks: Sequence[str], known: Iterable[str]) -> Any:
     unknown = sorted({*given} - {*tasks}, key=str)
     if unknown:
         raise ValueError(
-            f"`monitor` is {{task: metric}}, and there are no tasks {unknown}. "
-            f"The tasks: {list(tasks)}"
+            f"`monitor` must be {{task: metric}}, but there are no tasks {unknown}. Tasks: "
+            f"{list(tasks)}"
         )
     plain = {_plain(name): name for name in known}
     names = [f"{task}_{metric}" for task, metric in given.items()]

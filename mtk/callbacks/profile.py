@@ -13,11 +13,11 @@ from mtk.callbacks.base import StepCallback
 class Profile(StepCallback):
     """Records steps with TensorFlow's profiler, for TensorBoard's profile plugin.
 
-    Steps before and after run without the profiler. A training that goes on inside the window
-    records the rest of it; one that ends there, the part before.
+    Steps before and after run without the profiler. If training resumes inside the window, the rest
+    of the window is recorded; if it ends there, the part before.
 
     Args:
-        log_dir: Folder of the event files; the record goes to `plugins/profile` there.
+        log_dir: Folder of the event files; the profile is written to `plugins/profile` in it.
         first: The first step to record, counted from 1.
         last: The last one.
 
@@ -29,8 +29,8 @@ class Profile(StepCallback):
         super().__init__()
         if not 1 <= first <= last:
             raise ValueError(
-                "The steps to profile are counted from 1, and the first is not behind the last. "
-                f"Received: profile_steps={(first, last)}"
+                "Steps to profile are counted from 1, and the first must not come after the "
+                f"last. Received: profile_steps={(first, last)}"
             )
         self.log_dir = Path(log_dir)
         self.first = first
@@ -67,7 +67,6 @@ class Profile(StepCallback):
             tf.profiler.experimental.stop()
         except tf.errors.OpError as error:  # Such as on a full disk, which stops no training.
             warnings.warn(
-                f"The record of the profiler is lost: {self.log_dir} cannot be written, "
-                f"{type(error).__name__}.",
+                f"The profile is lost: {self.log_dir} cannot be written ({type(error).__name__}).",
                 stacklevel=2,
             )

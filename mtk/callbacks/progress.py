@@ -19,15 +19,15 @@ Rows = list[list[str]]
 class Progress(StepCallback):
     """Shows steps, speed, losses and the time left, and the metrics of each validation.
 
-    On a terminal a bar and a table that are redrawn; elsewhere a line every few seconds. With
-    more than eight tasks, the mean over the tasks and the three with the largest losses.
+    On a terminal, it redraws a bar and a table; otherwise it prints a line every few seconds. With
+    more than eight tasks, it shows the mean over the tasks and the three with the largest losses.
 
     Args:
         steps: Steps of the whole training.
-        every: Seconds between two lines where there is no terminal.
+        every: Seconds between two lines if there is no terminal.
         stream: Where to write; the standard error stream by default.
-        selection: Knows which validation is the best so far, which a star marks; it stands before
-            this callback in `fit`.
+        selection: The callback that knows the best validation so far, which is marked by a star; it
+            must come before this callback in `fit`.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Progress(StepCallback):
         self._first = self.step
         self._started = self._shown_at = time.monotonic()
         if not self._is_traced:
-            what = f"Going on after step {self.step}: " if self.step else ""
+            what = f"Resuming after step {self.step}: " if self.step else ""
             self.display.say(f"{what}tracing the first step …")
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
         now = time.monotonic()
         if not self._is_traced:
             # The first step is traced; its time says nothing about the others.
-            self.display.say(f"traced and done: {now - self._started:.1f} s")
+            self.display.say(f"first step, with tracing: {now - self._started:.1f} s")
             self._is_traced, self._first, self._started = True, self.step, now
         if now - self._shown_at >= self.every:
             self._shown_at = now

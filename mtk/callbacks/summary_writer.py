@@ -56,7 +56,8 @@ class SummaryWriter:
             self._writers.pop(split, None)
             reason = type(error).__name__
             warnings.warn(
-                f"Curves lose points at step {step}: {self.log_dir} cannot be written, {reason}.",
+                f"TensorBoard curves lack points at step {step}: {self.log_dir} cannot be "
+                f"written, {reason}.",
                 stacklevel=2,
             )
 

@@ -23,21 +23,21 @@ _MOST_CURVES = 8
 
 
 class TaskBoard(StepCallback):
-    """Writes, for each task, its loss, weight, gradient norm and metrics, and how gradients agree.
+    """Writes the loss, weight, gradient norm and metrics of each task, and the gradient cosines.
 
     The runs `train`, `validation` and `test` hold the tags `loss/<task>`, `<metric>/<task>`,
     `weight/<task>`, `gradient_norm/<task>`, `cosine/<task>~<task>` (above 8 tasks: one image),
     `learning_rate`, `steps_per_second` and, if the model may skip steps, `skipped_steps`. The tab
     "Custom scalars" shows all losses in one chart, all weights in another, and a panel of metrics.
-    TensorBoard gives each run a colour, and so up to 8 tasks have their curves in a run of their
-    own too, `task_<task>`, for these charts.
-    `<metric>/mean` is the mean over tasks, where all have the metric. Train values are means over
-    the steps since the last evaluation.
+    TensorBoard gives each run a colour, so with up to 8 tasks the curves of each task are also
+    written to a separate run, `task_<task>`, for these charts. `<metric>/mean` is the mean over
+    tasks, if all tasks have the metric. Train values are means over the steps since the last
+    evaluation.
 
-    Norms and cosines need the gradient of each task, which costs a model that does not take them
-    anyway about (1 + 2K)/3 ordinary steps. So that all of them together stay below 3 % of the
-    run, they are measured at multiples of `every` steps that are rare enough for K tasks. Where
-    tasks share no variable, nothing is measured.
+    Norms and cosines need the gradient of each task, which costs about (1 + 2K)/3 ordinary steps if
+    the model does not compute these gradients anyway. To keep the total cost below 3 % of the run,
+    they are measured only at sufficiently large multiples of `every` steps for K tasks. If tasks
+    share no variable, nothing is measured.
 
     Args:
         log_dir: Folder of the event files.

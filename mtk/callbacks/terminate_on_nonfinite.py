@@ -13,13 +13,13 @@ _LOOK_EVERY = 10
 class TerminateOnNonFinite(StepCallback):
     """Stops `fit` when a loss, a task weight or the combined gradient is infinite or NaN.
 
-    The losses are looked at after each step and each validation. They may stay finite although the
-    gradient does not: a maximum, as in pooling, hides NaN on a CPU. A `MultiTaskModel` notes
-    the step and its tasks when that happens; the note is read every 10 steps and at each
-    evaluation. Steps that a model skips end nothing, until 100 of them came in a row.
+    The losses are checked after each step and each validation. They may stay finite although the
+    gradient does not: a maximum, as in pooling, hides NaN on a CPU. A `MultiTaskModel` records the
+    step and its tasks when this happens; the record is read every 10 steps and at each evaluation.
+    Steps that a model skips do not stop `fit`, unless 100 in a row are skipped.
 
     Attributes:
-        found_at: The step, or None.
+        found_at: The step at which it was found, or None.
         task: Name of a task whose loss, gradient or weight it was; empty if it was the mean of the
             losses, or the combined gradient, only.
     """

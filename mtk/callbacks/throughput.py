@@ -8,17 +8,17 @@ from mtk.callbacks.base import StepCallback
 
 
 class Throughput(StepCallback):
-    """Measures steps a second, without the time of tracing, evaluations and checkpoints.
+    """Measures steps per second, without the time of tracing, evaluations and checkpoints.
 
     A step in which the training function was traced (made into a graph) counts as tracing: the
-    first one, and the first with measured gradients. The rest of the time, other callbacks
-    included, is the training's. What a step waits for its data is not told apart; a record of the
-    profiler does that (see `Profile`).
+    first one, and the first with measured gradients. The rest of the time, including other
+    callbacks, counts as training. Time that steps wait for data is not separated; for that, use the
+    profiler (see `Profile`).
 
-    It adds up over several calls of `fit`.
+    Times are summed over several calls of `fit`.
 
     Args:
-        batch_size: Examples a step, over all replicas.
+        batch_size: Examples per step, over all replicas.
     """
 
     def __init__(self, batch_size: int):
@@ -99,6 +99,6 @@ def in_words(report: Mapping[str, Any]) -> str:
     kinds = ("tracing", "evaluation", "checkpoints")
     others = ", ".join(f"{kind} {seconds[kind]:.1f} s" for kind in kinds if seconds[kind] > 0)
     if speed is None:
-        return f"Speed: too few steps to tell ({others or 'none'})"
+        return f"Speed: too few steps to measure (other time: {others or 'none'})"
     examples = report["examples_per_second"]
-    return f"Speed: {speed:.1f} steps/s, {examples:.0f} examples/s; besides: {others or 'nothing'}"
+    return f"Speed: {speed:.1f} steps/s, {examples:.0f} examples/s; other time: {others or 'none'}"

@@ -73,8 +73,8 @@ class AppendOnlyFiles:
         problem = self.problem(lengths, record)
         if problem:
             raise ValueError(
-                f"{problem}, so the run cannot go on. Nothing was changed. Put the whole record "
-                "back; or start again: name a new folder, or remove this one first."
+                f"{problem}, so the run cannot continue. Nothing was changed. Restore the "
+                "complete log; or start again in a new folder, or after removing this one."
             )
 
     def problem(self, lengths: Mapping[str, int], record: str) -> str:
@@ -84,12 +84,12 @@ class AppendOnlyFiles:
         there = self.record.stat().st_size if self.record.exists() else 0
         if there < noted:
             state = f"has {there} bytes" if self.record.exists() else "is missing"
-            state += f", and had {noted} at the last checkpoint"
+            state += f", but had {noted} at the last checkpoint"
         elif noted and self.record_hash(noted) != record:
-            state = f"was changed in its first {noted} bytes since the last checkpoint"
+            state = f"was changed in its first {noted} bytes after the last checkpoint"
         else:
             return ""
-        return f"The record {str(self.record)!r} {state}"
+        return f"The log {str(self.record)!r} {state}"
 
     def copy(self, lengths: Mapping[str, int], root: Path) -> None:
         """Copies to another run folder what the files held at a checkpoint, which was checked.
@@ -118,7 +118,9 @@ class AppendOnlyFiles:
         now = self.lengths()
         gone = [name for name, length in lengths.items() if now.get(name, -1) < length]
         if gone:
-            warnings.warn(f"Curves before this point are missing or cut: {gone}", stacklevel=2)
+            warnings.warn(
+                f"Curves before this point are missing or truncated: {gone}", stacklevel=2
+            )
 
     def _name(self, path: Path) -> str:
         inner = path.relative_to(self.root)

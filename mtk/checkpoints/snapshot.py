@@ -120,7 +120,7 @@ def _check(folder: Path, name: str, digest: str | None) -> None:
     path = folder / name
     # Another's list may lead anywhere, and a pipe would never end.
     if path.parent != folder or not path.is_file():
-        raise DamagedError(f"{name!r:.60} is missing, or is no file of the checkpoint")
+        raise DamagedError(f"{name!r:.60} is missing, or is not a file of the checkpoint")
     if digest is None:
         raise DamagedError(f"{_SUMS} has no checksum of {name}")
     if sha256(path) != digest:

@@ -65,9 +65,7 @@ class Store:
             return
         newest = self._all()[-1:]
         if not newest or not newest[0].name.endswith(f"-step-{step}"):
-            raise OSError(
-                f"The checkpoint of step {step} is not there any more, or was not written"
-            )
+            raise OSError(f"The checkpoint of step {step} was removed or never written")
         folder.parent.mkdir(exist_ok=True)
         with atomic.making_folder(folder) as unfinished:
             for path in newest[0].iterdir():
@@ -91,7 +89,11 @@ class Store:
                 damaged[path] = reason
         if found is not None:
             self.growing.check(found.lengths, found.record)
-        what = f"goes on after step {found.step}" if found else "starts again: no other is sound"
+        what = (
+            f"resumes after step {found.step}"
+            if found
+            else "starts from the beginning: there is no other valid checkpoint"
+        )
         self._tidy(damaged, what)
         return found
 
@@ -110,7 +112,7 @@ class Store:
             aside = path.rename(path.with_name(f"{_DAMAGED}{path.name}"))
             warnings.warn(
                 f"The checkpoint {path} is damaged: {reason}. The run {what}. The checkpoint is "
-                f"kept as {aside.name} until the run is finished.",
+                f"kept as {aside.name} until the run has finished.",
                 stacklevel=3,
             )
 

@@ -131,7 +131,7 @@ def _difference(expected: list, found: list) -> str:
     missing = [f"{path} {shape}" for path, shape in expected if (path, shape) not in found]
     unknown = [f"{path} {shape}" for path, shape in found if (path, shape) not in expected]
     return (
-        "The checkpoint belongs to another model. Only the model has: "
-        f"{', '.join(missing) or '-'}. Only the checkpoint has: {', '.join(unknown) or '-'}. "
-        "Is the code the one that began the run?"
+        "The checkpoint belongs to another model. Only in the model: "
+        f"{', '.join(missing) or '-'}. Only in the checkpoint: {', '.join(unknown) or '-'}. Check "
+        "that the code is the same as when the run was started."
     )

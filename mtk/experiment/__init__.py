@@ -56,52 +56,55 @@ def run(
 ) -> dict[str, Any]:
     """Trains a workload once, and writes the run folder.
 
-    Called again with the same folder and the same arguments it goes on from the last checkpoint,
-    wherever and however the last call ended, to the result that one call would have reached. A
-    finished run is not touched: its result is returned. SIGTERM, SIGINT and SIGHUP end the call
-    after the step that is being taken, with a checkpoint; a second signal ends the process at once.
+    When called again with the same folder and arguments, it resumes from the last checkpoint, no
+    matter where and how the last call ended, and reaches the same result as a single call. A
+    finished run is not changed: its result is returned. SIGTERM, SIGINT and SIGHUP end the call
+    after the current step, with a checkpoint; a second signal ends the process at once.
 
-    With a strategy of several workers, all of them call this alike; the chief writes the folder.
+    With a strategy of several workers, all workers make the same call; the chief writes the folder.
 
-    Validation picks the step; test is measured there, once. What is given as a factory is built
-    inside the strategy's scope. A configuration binds the fields of the groups by their classes,
+    Validation selects the step; test is measured once, at that step. Factories are called inside
+    the strategy's scope. A configuration binds the fields of the argument groups by their classes,
     as in `experiment.Optimization.learning_rate = 0.1`.
 
     Args:
-        workload: Factory of the tasks, their data and the network.
-        run_dir: Folder to write: new, empty, or the one of this run. Several workers share it.
+        workload: Factory of the workload: the tasks, their data and the network.
+        run_dir: Output folder: new, empty, or that of this run. Several workers share it.
         training: How long to train, when to evaluate and what to select by.
         combiner: Factory of the combiner.
         sharing: Which variables tasks share, and how the gradients of each task are computed.
         optimization: How a step changes the weights.
-        numerics: In what, on what and how exactly to compute.
-        logging: What to write of the run's course.
-        checkpoints: How often to save the run.
+        numerics: Precision, devices and reproducibility.
+        logging: What to log during the run.
+        checkpoints: How often to save the run, and where it pauses or branches.
 
     Returns:
-        What `result.json` holds; if a signal has ended the call, the status "interrupted" and the
-        steps done; if it pauses (`Checkpoints.pause_at`), "paused". A worker that is not the chief
-        has its number in it, under "worker".
+        The contents of `result.json`; if a signal ended the call, the status "interrupted" and the
+        steps done; if the run paused (`Checkpoints.pause_at`), the status "paused". On a worker
+        that is not the chief, the result has the worker's number under "worker".
 
     Raises:
-        ValueError: If the run folder holds something else or is in use, or an argument does not
-            fit the workload, or the workload gives fewer batches than are due, or none of a split.
+        ValueError: If the run folder contains something else or is in use, an argument does not fit
+            the workload, or the workload returns too few batches, or none for a split.
         OSError: If the run folder cannot be written.
-        PeerLostError: If another worker has ended or does not answer.
+        PeerLostError: If another worker has ended or does not respond.
     """
     settings = fingerprint.settings(run, locals())
     with started(training, numerics) as devices, contextlib.ExitStack() as stack:
         workers = distribution.Workers(devices)
         if checkpoints.branch_from is not None and workers.number > 1:
             raise ValueError(
-                "A run that branches from another one has one worker: others do not see that run's "
-                f"folder. Received: {workers.number} workers, {checkpoints.branch_from=}"
+                "A run that branches from another one can only have one worker, since other "
+                f"workers cannot read that run's folder. Received: {workers.number} workers, "
+                f"{checkpoints.branch_from=}"
             )
         who = {} if workers.is_chief else {"worker": workers.index}
         folder = stack.enter_context(claimed(run_dir, settings, workers))
         if folder.finished:
             result = folder.read_result()
-            display.Display().say(f"Finished already, so nothing is done: {folder.path}")
+            display.Display().say(
+                f"This run has already finished, so nothing is done: {folder.path}"
+            )
             return {**result, **who}
         preemption = stack.enter_context(Preemption(workers, min(1.0, checkpoints.every)))
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
@@ -127,10 +130,10 @@ def describe(
     numerics: Numerics = Numerics(),
     batch_size: int | None = None,
 ) -> str:
-    """Makes a few steps of a run and describes it: its size, memory and time. Nothing is written.
+    """Makes a few steps of a run and describes its size, memory and time. Nothing is written.
 
     Arguments and errors are those of `run`. The steps have `batch_size` examples: by default those
-    of the run, or the largest part of them whose memory is there, as a smaller step tells.
+    of the run, or as many of them as fit in memory, estimated from a smaller step.
     """
     with started(training, numerics) as devices, synthetic.where_missing():
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
@@ -148,7 +151,7 @@ def check(
     trace: bool = False,
     further: Callable[[Built], None] | None = None,
 ) -> None:
-    """Builds what a run needs, and finds what does not fit. Nothing is trained or written.
+    """Builds everything that a run needs, and checks it. Nothing is trained or written.
 
     Arguments and errors are those of `run`. With `trace` a training step is traced too. A search
     checks `further` what it does with runs; see `mtk.experiment.rungs.check` and
@@ -164,7 +167,7 @@ def check(
 
 
 def check_bound(draft: config.Draft) -> None:
-    """Checks by themselves the values that a configuration binds to the groups of `run`.
+    """Checks the values that a configuration binds to each argument group of `run`, separately.
 
     Args:
         draft: The configuration.
@@ -185,14 +188,14 @@ def launch(
     profile_steps: tuple[int, int] | None = None,
     pause_at: int | None = None,
 ) -> dict[str, Any]:
-    """Runs what a configuration describes, and prints how it ended.
+    """Runs a configuration, and prints how the run ended.
 
     Args:
-        files: Gin files, the later overlaying the earlier.
-        bindings: Gin statements that overlay the files.
-        run_dir: Folder to write.
-        profile_steps: As in `Logging`, if not as in the configuration.
-        pause_at: As in `Checkpoints`, if not as in the configuration.
+        files: Gin files; later files override earlier ones.
+        bindings: Gin statements that override the files.
+        run_dir: Output folder.
+        profile_steps: Overrides that of `Logging` in the configuration.
+        pause_at: Overrides that of `Checkpoints` in the configuration.
 
     Returns:
         As `run`.

@@ -37,8 +37,8 @@ class Population:
         ends = rungs.ends(plan, self.interval)
         if not ends:
             raise ValueError(
-                "A run of a population has two intervals or more, each with an evaluation at its "
-                f"end or after it. Received: an interval of {counted(self.interval, 'step')}, "
+                "A run of a population needs two or more intervals, each with an evaluation at "
+                f"its end or after it. Received: an interval of {counted(self.interval, 'step')}, "
                 f"in a run of {plan.steps} with an evaluation every {plan.evaluate_every}."
             )
         rungs.evaluations_at(plan, ends)
@@ -52,8 +52,9 @@ class Population:
         if differ:
             told = ", ".join(f"{name} {self._first[name]} and {own[name]}" for name in differ)
             raise ValueError(
-                "Runs of a population take over each other's state, so all have one network, batch "
-                f"size and length. Received: {told}. Leave it out of the space."
+                "Runs of a population copy each other's state, so network, batch size and "
+                f"length must be the same for all of them. Received: {told}. Leave this out of the "
+                "space."
             )
 
 
@@ -79,22 +80,23 @@ class Trunk:
         schedule = rungs.rate_of(built.model)
         if not isinstance(schedule, WarmupStableDecay) or schedule.decay_from is not None:
             raise ValueError(
-                "A run that cools down at rungs has a constant learning rate until then. Set "
-                "`experiment.Optimization.schedule = @schedules.WarmupStableDecay`, without a "
-                f"`decay_from`. Received: {_name(schedule)}"
+                "A run that cools down at rungs needs a constant learning rate before each "
+                "cooldown. Set `experiment.Optimization.schedule = @schedules.WarmupStableDecay` "
+                f"without `decay_from`. Received: {_name(schedule)}"
             )
         branching.check(built)
         if self.ends[-1] >= built.plan.steps:
             raise ValueError(
-                f"The last rung, {self.ends[-1]}, comes before the end of the run. Received: a run "
-                f"of {counted(built.plan.steps, 'step')}."
+                f"The last rung, {self.ends[-1]}, must come before the end of the run. "
+                f"Received: a run of {counted(built.plan.steps, 'step')}."
             )
         branches = rungs.evaluations_at(built.plan, self.pauses)
         for step, end in zip(branches, self.ends, strict=True):
             if step >= end:
                 raise ValueError(
-                    f"The cooldown for the rung {end} begins at an evaluation before it; the next "
-                    f"one is at step {step}. Choose a longer cooldown, or set `evaluate_every`."
+                    f"The cooldown for the rung {end} must begin at an evaluation before the "
+                    f"rung, but the next evaluation is at step {step}. Choose a longer cooldown, "
+                    "or set `evaluate_every`."
                 )
 
 
@@ -107,9 +109,9 @@ def _check_rate_follows(built: Built, step: int) -> None:
     here, there = (float(each(tf.constant(step, tf.int64))) for each in (schedule, other))
     if here == there:
         raise ValueError(
-            f"The learning rate is in the space, but it cannot change: {_name(schedule)} gives "
-            f"{here:.4g} at step {step} with any `learning_rate`. Leave it out of the space, or "
-            "choose a schedule that is scaled by it."
+            f"The learning rate is in the space but has no effect: {_name(schedule)} gives "
+            f"{here:.4g} at step {step} for any `learning_rate`. Leave it out of the space, or use "
+            "a schedule that scales with it."
         )
 
 

@@ -82,9 +82,9 @@ def check(built: Built) -> None:
     combiner = built.model.combiner
     if isinstance(combiner, StaticWeights) and combiner.schedule is not None:
         raise ValueError(
-            "A run that branches from another one takes over the weights of `StaticWeights` with a "
-            "`schedule`, since they are a part of its state, and not those of its configuration. "
-            "Leave the schedule out."
+            "With a `schedule`, the weights of `StaticWeights` are state, so a run that "
+            "branches from another one would take over that run's weights, not those of its own "
+            "configuration. Leave the schedule out."
         )
 
 
@@ -119,8 +119,8 @@ def _paused(parent: RunFolder, step: int) -> Snapshot:
         return Snapshot.load(parent.pause(step))
     except DamagedError as error:
         raise ValueError(
-            f"There is no sound checkpoint {str(parent.pause(step))!r} to branch from: {error}. "
-            f"Have that run pause there first: `pause_at={step}`, `keep_pauses=True`."
+            f"No valid checkpoint {str(parent.pause(step))!r} to branch from: {error}. Let that "
+            f"run pause there first, with `pause_at={step}` and `keep_pauses=True`."
         ) from error
 
 
@@ -130,8 +130,8 @@ def _check_fits(built: Built, parent: RunFolder, step: int) -> None:
     if differ:
         told = ", ".join(f"{n} {theirs[n]} there, {getattr(built.plan, n)} here" for n in differ)
         raise ValueError(
-            f"A run cannot branch from {str(parent.path)!r}, since the order of the data or the "
-            f"evaluations would not go on: {told}. Make them equal."
+            f"A run cannot branch from {str(parent.path)!r} because the data order or the "
+            f"evaluations would not continue: {told}. Make these equal."
         )
 
 

@@ -131,9 +131,10 @@ def build(
         )
         if averages(model.optimizer):
             warnings.warn(
-                "The optimizer averages the weights (`use_ema`), but the network of the selected "
-                "step, which is measured and exported, has that step's weights. With "
-                "`ema_overwrite_frequency` they become the averages on the way.",
+                "The optimizer averages the weights (`use_ema`), but the selected network, "
+                "which is evaluated and exported, has the weights of its step, not the averages. "
+                "Set `ema_overwrite_frequency` to overwrite the weights by the averages during "
+                "training.",
                 stacklevel=2,
             )
     monitor = monitor_of(training.monitor, model)
@@ -157,13 +158,13 @@ def _made(factory: Callable[[], Any], kind: type, name: str) -> Any:
     """Calls a factory that was given as an argument of `run`."""
     if isinstance(factory, kind):
         raise ValueError(
-            f"`{name}` is called to make a {kind.__name__}, so give what makes it: the class, or a "
-            f"function, without calling it. Received: a {type(factory).__name__}"
+            f"`{name}` must be a class or a function that returns a {kind.__name__}, not called "
+            f"yet. Received: a {type(factory).__name__}"
         )
     made = called(name, factory)
     if not isinstance(made, kind):
         raise ValueError(
-            f"`{name}` makes a {kind.__name__}, such as those in mtk.{name}s. Received: "
-            f"{getattr(factory, '__name__', factory)}, which makes a {type(made).__name__}"
+            f"`{name}` must return a {kind.__name__}, such as those in mtk.{name}s. Received: "
+            f"{getattr(factory, '__name__', factory)}, which returns a {type(made).__name__}"
         )
     return made

@@ -116,5 +116,6 @@ def called(name: str, factory: Callable[..., Any], **given: Any) -> Any:
         raise
     except Exception as error:  # Whatever the class of somebody else raises.
         raise ValueError(
-            f"`{name}` cannot be made: {type(error).__name__}: {error}. --traceback shows where."
+            f"`{name}` cannot be created: {type(error).__name__}: {error}. Use --traceback for "
+            "details."
         ) from error

@@ -218,11 +218,11 @@ class Checkpointing(StepCallback):
         self.folder.check_there(error)
         problem = f"The checkpoint could not be written: {errors.message(error)}"
         if not self.writer.store:
-            raise OSError(f"{problem}. There is no earlier one, so the run ends") from error
+            raise OSError(f"{problem}. There is no earlier checkpoint, so the run ends") from error
         free = resources.free(self.folder.path)
         warnings.warn(
-            f"{problem}; {free / 1e6:.1f} MB are free. The training goes on, and tries again in "
-            f"{self.every:g} s or at the next evaluation. Until then a crash leads back to the "
-            "checkpoint before.",
+            f"{problem}; {free / 1e6:.1f} MB are free. Training continues and retries in "
+            f"{self.every:g} s or at the next evaluation. If it crashes before that, it resumes "
+            "from the previous checkpoint.",
             stacklevel=2,
         )

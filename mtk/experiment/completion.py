@@ -56,9 +56,9 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
     selected = selection.selected_step
     if selected is None:
         raise ValueError(
-            f"No evaluation had a finite {selection.compared.name!r}, so there is no step to "
-            "select, though the training itself did not diverge. Choose another `monitor`, or give "
-            "validation labels: of a task that has no label there nothing is known."
+            f"No evaluation had a finite {selection.compared.name!r}, so no step can be "
+            "selected, although the training did not diverge. Choose another `monitor`, or provide "
+            "validation labels: a task without validation labels has no validation loss."
         )
     test_logs = {} if plan.sealed else evaluate(data.test(plan.batch_size))
     scores = _scores(model, data, preemption, ("validation", *([] if plan.sealed else ["test"])))

@@ -237,7 +237,7 @@ def _reduced(value: Any) -> dict[str, Any]:
 def _unidentified(value: Any) -> UnidentifiedError:
     kind = type(value)
     return UnidentifiedError(
-        f"nothing tells a {kind.__module__}.{kind.__qualname__} from another one"
+        f"two objects of {kind.__module__}.{kind.__qualname__} cannot be distinguished"
     )
 
 

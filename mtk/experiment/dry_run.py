@@ -64,14 +64,16 @@ def describe(
         f"one step            {_seconds(timed.seconds)} with {counted(timed.batch_size, 'example')}"
         f" (the first, with tracing: {timed.first:.1f} s)",
         f"all steps           about {display.format_duration(per_run)}, without evaluations"
-        + (", if time goes with examples" if timed.batch_size < plan.batch_size else ""),
+        + (
+            ", assuming time proportional to examples" if timed.batch_size < plan.batch_size else ""
+        ),
     ]
     return "\n".join(lines)
 
 
 def _synthetic() -> list[str]:
     return [
-        "# SYNTHETIC DATA of the right shape, whose own memory is not counted, since some are "
+        "# SYNTHETIC DATA of the right shape (their memory is not counted) because data are "
         f"missing: {text}"
         for text in synthetic.missing()
     ]
@@ -79,11 +81,11 @@ def _synthetic() -> list[str]:
 
 def _memory(timed: step_timing.Timed) -> str:
     if timed.memory is None:
-        return "not measured: this system does not tell it"
+        return "not measured: not available on this system"
     most, before = map(_bytes, timed.memory)
     return (
-        f"{most} at most while {counted(timed.batch_size, 'example')} a step were trained on, "
-        f"{before} before the first step (measured, {timed.measured_on})"
+        f"peak {most} with {counted(timed.batch_size, 'example')} per step, {before} before the "
+        f"first step (measured, {timed.measured_on})"
     )
 
 
@@ -122,7 +124,9 @@ def _size(model: MultiTaskModel) -> list[str]:
         lines.append(f"  some head         {_count(structure.unowned)}{_layers(structure.unowned)}")
     if structure.unreached:
         paths = ", ".join(variable.path for variable in structure.unreached)
-        lines.append(f"  NOT TRAINED       {_count(structure.unreached)}: no task reaches {paths}")
+        lines.append(
+            f"  NOT TRAINED       {_count(structure.unreached)}: no task depends on {paths}"
+        )
     return lines
 
 

@@ -41,7 +41,7 @@ def evaluate(
             fit the workload.
     """
     if batch_size < 1:
-        raise ValueError(f"A batch has at least one example. Received: batch_size={batch_size}")
+        raise ValueError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size}")
     network = export.load(saved_model)
     data = workload()
     examples = _split(data, split, batch_size)
@@ -71,7 +71,7 @@ def launch(
     """Evaluates on what a configuration of a run describes, on one device.
 
     Args:
-        files: Gin files, the later overlaying the earlier.
+        files: Gin files; later files override earlier ones.
         bindings: Gin statements that overlay the files.
         path: As `evaluate` reads it.
         split: As in `evaluate`.
@@ -111,14 +111,14 @@ def _checked(run_folder: Path, split: str) -> Mapping[str, str] | None:
     result = folder.read_result() if folder.finished else {}
     if split == "test" and result.get("sealed"):
         raise ValueError(
-            f"The test of {str(run_folder)!r} is sealed: it is measured once, by mtk bench score. "
-            "Evaluate another split: --split=validation."
+            f"The test split of {str(run_folder)!r} is sealed: only mtk bench score measures "
+            "it, once. Evaluate another split, such as --split=validation."
         )
     for description in recorded(folder.begun)[:1]:
         if "config.gin" in description.changed(run_folder):
             raise ValueError(
-                f"{str(run_folder / 'config.gin')!r} was changed since the run wrote it, so it may "
-                "describe another run. Give the configuration yourself: --gin_file=FILE."
+                f"{str(run_folder / 'config.gin')!r} was changed after the run wrote it, so it "
+                "may describe another run. Give the configuration explicitly: --gin_file=FILE."
             )
         if result:
             description.check_result(result, folder.result)
@@ -131,8 +131,9 @@ def _other_data(data: Workload, known: Mapping[str, str] | None) -> list[str]:
     differences = fingerprint.difference(known, data.fingerprint()) if known else ""
     if differences:
         warnings.warn(
-            "These are not the data that the run was made with, so the figures are not comparable "
-            f"with its own:\n{differences}",
+            "The data differ from those of the run, so the results are not comparable with its "
+            "own:\n"
+            f"{differences}",
             stacklevel=3,
         )
     return [line.strip() for line in differences.splitlines()]
@@ -145,5 +146,5 @@ def _split(data: Workload, split: str, batch_size: int) -> tf.data.Dataset:
         "test": data.test,
     }
     if split not in splits:
-        raise ValueError(f"A split is one of {list(splits)}. Received: {split!r}")
+        raise ValueError(f"`split` must be one of {list(splits)}. Received: {split!r}")
     return splits[split](batch_size)

@@ -75,11 +75,11 @@ def _text(name: str, value: Any) -> str:
         return identified(value)
     except UnidentifiedError as error:
         raise ValueError(
-            f"`{name}` cannot be told from another one in the same place: {error}. So it would not "
-            "be known whether a run folder belongs to it. Define it in a module and give it by its "
-            f"name, `{name}=my_module.{name}`; or give a function of a module its arguments, as "
-            f"`{name}=functools.partial(my_module.{name}, size=3)`: numbers, texts, arrays, and "
-            "lists of them can be told apart."
+            f"`{name}` has no stable fingerprint: {error}. So a run folder could not be matched "
+            f"to it. Define it in a module and give it by its name, `{name}=my_module.{name}`; or "
+            "give a function of a module with its arguments, as in "
+            f"`{name}=functools.partial(my_module.{name}, size=3)`. Arguments may be numbers, "
+            "strings, arrays, and lists of these."
         ) from error
 
 

@@ -37,12 +37,12 @@ class FolderLock:
             os.close(descriptor)
             raise ValueError(
                 f"The run folder {str(self.path.parent.parent)!r} is in use by process "
-                f"{owner or '?'}. Wait until it ends, or name another folder."
+                f"{owner or '?'}. Wait until that process ends, or give another folder."
             )
         if free is None:
             warnings.warn(
-                f"The file system of {self.path} knows no locks: see to it yourself that no second "
-                "process uses this run folder.",
+                f"The file system of {self.path} does not support locks: make sure that no "
+                "second process uses this run folder.",
                 stacklevel=2,
             )
         self._descriptor = descriptor

@@ -250,8 +250,8 @@ class Loop:
             return None
         if window[1] > self.plan.steps:
             raise ValueError(
-                f"The steps to profile, {window[0]}:{window[1]}, reach beyond the run's "
-                f"{self.plan.steps}. Choose earlier ones: --profile_steps=FIRST:LAST."
+                f"The steps to profile, {window[0]}:{window[1]}, exceed the {self.plan.steps} "
+                "steps of the run. Choose earlier ones: --profile_steps=FIRST:LAST."
             )
         return callbacks.Profile(self.folder.tensorboard, *window)
 
@@ -259,8 +259,8 @@ class Loop:
         profile = self._profile
         if profile is not None and profile.last <= step:
             warnings.warn(
-                f"Nothing is recorded for the profiler: the run goes on after step {step}, and "
-                f"the steps {profile.first}:{profile.last} are past. Choose later ones: "
+                f"Nothing is profiled: the run resumes after step {step}, and the steps "
+                f"{profile.first}:{profile.last} are already done. Choose later ones: "
                 "--profile_steps=FIRST:LAST.",
                 stacklevel=4,
             )

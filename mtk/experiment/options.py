@@ -33,10 +33,12 @@ class Sharing:
 
     Args:
         gradients: How to compute per-task gradients; see `mtk.gradients.choose`.
-        representation: Name of the layer whose output the heads read, where it cannot be found.
-        shared: Names of layers or paths of variables that the tasks share, where that cannot be
-            found; see `mtk.MultiTaskModel`. What was found or chosen is in `manifest.json`.
-        heads: The same by task, of its head.
+        representation: Name of the layer whose output the heads read, if it cannot be found
+            automatically.
+        shared: Names of layers or paths of variables that the tasks share, if they cannot be found
+            automatically; see `mtk.MultiTaskModel`. `manifest.json` records the variables that were
+            found or given.
+        heads: The same for the head of each task, by task.
     """
 
     gradients: GradientStrategy = "auto"
@@ -48,16 +50,16 @@ class Sharing:
 @_public
 @dataclass(frozen=True)
 class Optimization:
-    """How a step changes the weights.
+    """How a step updates the weights.
 
     Args:
         optimizer: Factory of the optimizer, called with `learning_rate=`.
-        learning_rate: At the start, or whatever `schedule` makes of it.
+        learning_rate: Initial learning rate; with a `schedule`, the value passed to it.
         schedule: Factory of a schedule, called with `learning_rate=` and `steps_per_epoch=`; None
             keeps the learning rate.
-        weight_decay: Coupled L2.
+        weight_decay: Coupled weight decay (L2 regularization).
         clip_norm: Largest global norm of the combined gradient.
-        batch_size: Examples a step, over all replicas.
+        batch_size: Examples per step, over all replicas.
 
     Raises:
         ValueError: If a number is out of range.
@@ -81,7 +83,7 @@ class Optimization:
         """Returns a new optimizer.
 
         Args:
-            steps_per_epoch: Of the training split, for the schedule.
+            steps_per_epoch: Steps per epoch of the training split, for the schedule.
         """
         rate: Any = self.learning_rate
         if self.schedule is not None:
@@ -101,18 +103,19 @@ class Training:
         steps: Length of the run in steps.
         evaluate_every: Steps between two evaluations; an epoch, by default.
         monitor: What validation selects by, here and among the runs of a study: `"mean_loss"`, the
-            mean of the tasks' losses; `"relative_loss"`, the mean of their ratios to the first
-            evaluation's; a metric, such as `"left_accuracy"`, or `("left_accuracy", "max")` where
-            its class does not tell its direction; or a mean of several, `{"left_accuracy": "max",
-            "right_loss": "min"}`, in which metrics of different units, shares of one aside, are
-            relative to the first evaluation. None is the first where all losses are of one kind
-            (the same class, or cross-entropies), and the second where they have different units.
-            See `mtk.monitor.resolve`.
-        patience: Evaluations without a better one after which the run stops; None never stops it.
-        seed: Of the initial weights, dropout and the order of the data.
-        test: What becomes of the test split: `"open"` measures it at the selected step; `"sealed"`
-            keeps what the network predicts of its inputs (`test_predictions.npz`) and measures
-            nothing, so that only who scores a benchmark knows; see `mtk.bench`.
+            mean of the task losses; `"relative_loss"`, the mean of their ratios to those of the
+            first evaluation; a metric, such as `"left_accuracy"`, or `("left_accuracy", "max")` if
+            its class does not define its direction; or a mean of several metrics,
+            `{"left_accuracy": "max", "right_loss": "min"}`, in which metrics of different units are
+            divided by their values at the first evaluation, except metrics from 0 to 1. None means
+            `"mean_loss"` if all losses are of one kind (the same class, or cross-entropies), and
+            `"relative_loss"` if they have different units. See `mtk.monitor.resolve`.
+        patience: Number of evaluations without improvement after which the run stops; None never
+            stops it early.
+        seed: Seed of the initial weights, dropout and the data order.
+        test: How the test split is used: `"open"` measures it at the selected step; `"sealed"`
+            stores the predictions for its inputs (`test_predictions.npz`) and measures nothing, so
+            that only the scorer of a benchmark sees results; see `mtk.bench`.
 
     Raises:
         ValueError: If a number is out of range, not exactly one of `epochs` and `steps` is given,
@@ -131,12 +134,12 @@ class Training:
         check_choice(TestSplit, test=self.test)
         if not 0 <= self.seed < SEEDS:
             raise ValueError(
-                f"`seed` is a whole number from 0 to {SEEDS - 1}. Received: seed={self.seed}"
+                f"`seed` must be an integer from 0 to {SEEDS - 1}. Received: seed={self.seed}"
             )
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
-                "The length of a run is given by `epochs` or by `steps`: give one of them, and "
-                f"leave the other None. Received: epochs={self.epochs}, steps={self.steps}"
+                "The length of a run must be given by either `epochs` or `steps`; leave the "
+                f"other one None. Received: epochs={self.epochs}, steps={self.steps}"
             )
         _check_counts(self, "epochs", "steps", "evaluate_every", "patience")
 
@@ -144,16 +147,18 @@ class Training:
 @_public
 @dataclass(frozen=True)
 class Numerics:
-    """In what, on what and how exactly a run computes.
+    """Precision, devices and reproducibility of a run.
 
     Args:
-        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`: in what the network
-            computes. Its variables, losses and combiner stay in float32.
-        on_nonfinite: `"stop"` ends the run at a step whose losses or gradient are infinite or
-            NaN; `"skip"` leaves the step out and counts it.
-        micro_batches: Passes into which a replica's part of a batch is divided to save memory.
+        precision: Dtype policy of the network: `"float32"`, `"mixed_bfloat16"` or
+            `"mixed_float16"`. Its variables, losses and combiner stay in float32.
+        on_nonfinite: `"stop"` ends the run at a step whose losses or gradient are infinite or NaN;
+            `"skip"` skips the step and counts it.
+        micro_batches: Number of micro-batches into which the part of a batch on each replica is
+            split to save memory.
         jit_compile: Whether to compile the step with XLA, on one device.
-        deterministic: Whether to use only operations that give the same bits in every run.
+        deterministic: Whether to use only operations that give bitwise identical results in every
+            run.
         strategy: Factory of the distribution strategy.
 
     Raises:
@@ -176,15 +181,15 @@ class Numerics:
 @_public
 @dataclass(frozen=True)
 class Logging:
-    """What a run writes of its course.
+    """What a run logs.
 
     Args:
         log_every: Steps between two points of a training curve.
-        measure_every: Steps between two measurements of per-task gradients; 0 for none. By default
-            so rare that they cost less than 3 % of the run.
+        measure_every: Steps between two measurements of per-task gradients; 0 for none. The default
+            keeps their cost below 3 % of the run.
         profile_steps: First and last step to record for TensorBoard's profiler, counted from 1.
-        callbacks: Factories of further Keras callbacks, such as those of experiment trackers. They
-            see Keras' epochs, one for each evaluation; what they remember is in no checkpoint.
+        callbacks: Factories of additional Keras callbacks, such as those of experiment trackers.
+            For them, each evaluation ends a Keras epoch; their state is not saved in checkpoints.
 
     Raises:
         ValueError: If a number is out of range.
@@ -208,19 +213,20 @@ class Checkpoints:
 
     Args:
         every: Seconds between two checkpoints; there is also one at each evaluation.
-        keep: How many of them to keep.
-        pause_at: A step; the run pauses at the first evaluation there or after it, with a
-            checkpoint, and says in `rungs/<step>.json` what it has come to. Called again with a
-            later step, or None, it goes on, and comes to what it would have come to without.
-        keep_pauses: Whether the checkpoint of a pause is kept in `rungs/<step>/`, for other runs to
-            branch from.
-        branch_from: `(name, step)`: the run begins where the one in the folder of this name, beside
-            its own, has paused with `keep_pauses`, when asked to at this step. All of that run's
-            state is taken over, its record too; what the configuration says otherwise, such as
-            static weights or a learning rate, holds from there on. `lineage.json` tells it.
+        keep: Number of checkpoints to keep.
+        pause_at: Step at or after which the run pauses, at the first evaluation, with a checkpoint;
+            `rungs/<step>.json` records the results so far. When called again with a later step, or
+            None, the run continues and reaches the same result as without the pause.
+        keep_pauses: Whether to keep the checkpoint of a pause in `rungs/<step>/`, so that other
+            runs can branch from it.
+        branch_from: `(name, step)`: the run starts from the pause, with `keep_pauses` and
+            `pause_at=step`, of the run in the folder `name` next to its own. The whole state of
+            that run is copied, including its logs; settings that differ in the configuration, such
+            as static weights or a learning rate, apply from there on. `lineage.json` records the
+            origin.
 
     Raises:
-        ValueError: If a number is out of range, or `branch_from` is no name and step.
+        ValueError: If a number is out of range, or `branch_from` is not a name and a step.
     """
 
     every: float = 60.0
@@ -244,8 +250,8 @@ def _check_branch(given: Any) -> None:
     is_pair = isinstance(given, (tuple, list)) and [*map(type, given)] == [str, int]
     if not is_pair or Path(given[0]).name != given[0] or given[1] < 1:
         raise ValueError(
-            "`branch_from` is the name of a run folder beside the run's own, and the step at which "
-            f"that run was to pause, such as ('a_run', 100). Received: {given!r}"
+            "`branch_from` must be the name of a run folder next to the run's own, and the "
+            f"`pause_at` step of that run, such as ('a_run', 100). Received: {given!r}"
         )
 
 

@@ -15,10 +15,10 @@ class Plan:
         steps: Steps of the run.
         steps_per_epoch: Steps in an epoch of the training split.
         evaluate_every: Steps between two evaluations.
-        patience: Evaluations without a better one after which the run stops, or None.
-        batch_size: Examples a step.
-        seed: Of the order of the data.
-        sealed: Whether the test split is predicted and not measured.
+        patience: Evaluations without improvement after which the run stops, or None.
+        batch_size: Examples per step.
+        seed: Seed of the data order.
+        sealed: Whether the test split is only predicted, not measured.
     """
 
     steps: int
@@ -39,7 +39,7 @@ def make_plan(data: Workload, batch_size: int, training: Training) -> Plan:
 
     Args:
         data: The workload.
-        batch_size: Examples a step.
+        batch_size: Examples per step.
         training: How long to train and when to evaluate.
 
     Raises:

@@ -84,11 +84,16 @@ def _number(metrics: Mapping[str, float | None], name: str) -> str:
 def summary(result: Mapping[str, Any], run_dir: str) -> str:
     """Returns the end of a run in words."""
     if "worker" in result:
-        return f"Worker {result['worker']}: {result['status']}. Worker 0 tells the rest."
+        return f"Worker {result['worker']}: {result['status']}. See worker 0 for the results."
     if result["status"] == "interrupted":
-        return f"Interrupted at step {result['steps']}. The same command goes on: {run_dir}"
+        return (
+            f"Interrupted at step {result['steps']}. Run the same command again to continue: "
+            f"{run_dir}"
+        )
     if result["status"] == "paused":
-        return f"Paused at step {result['steps']}, where it was asked to. It can go on: {run_dir}"
+        return (
+            f"Paused at step {result['steps']}, as requested. The run can be continued: {run_dir}"
+        )
     if result["status"] == "diverged":
         what = (
             f"the loss, gradient or weight of task {result['task']!r}"
@@ -96,11 +101,12 @@ def summary(result: Mapping[str, Any], run_dir: str) -> str:
             else "the gradient"
         )
         return (
-            f"Diverged: {what} is infinite or NaN at step {result['steps']}. Record: {run_dir}\n"
+            f"Diverged: {what} is infinite or NaN at step {result['steps']}. Record: "
+            f"{run_dir}\n"
             "Lower the learning rate, or clip the gradient (clip_norm)."
         )
-    split = "Test" if "test" in result else "Validation (the test is sealed)"
+    split = "Test" if "test" in result else "Validation (the test split is sealed)"
     at = f"step {result['selected_step']} of {result['steps']}"
-    chosen = f"{split} at {at}, which validation chose:"
+    chosen = f"{split} at {at} (selected on validation):"
     curves = f"Curves: tensorboard --logdir {run_dir}"
     return "\n".join([chosen, *table(result.get("test") or result["validation"]), curves])

@@ -17,7 +17,7 @@ _FORMAT = 3  # of the run folder and its checkpoints
 _VERSION = metadata.version("mtk")
 _CHECKPOINTS = "[0-9]*-step-*"
 _KEYS = ("format", "mtk", "settings")
-_FIX = "Put it back; or start again: name a new folder, or remove this one first."
+_FIX = "Restore it; or start again in a new folder, or after removing this one."
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class RunDescription:
         """
         settings, data, files = parts = [content.get(n, {}) for n in ("settings", "data", "files")]
         if not all(isinstance(part, dict) for part in parts):
-            raise ValueError(f"A run is described by objects of texts. Received: {parts!r:.200}")
+            raise ValueError(
+                f"A run must be described by dicts of strings. Received: {parts!r:.200}"
+            )
         return cls(settings, data, files, content["format"], content["mtk"])
 
     def changed(self, folder: Path) -> list[str]:
@@ -79,15 +81,16 @@ class RunDescription:
         """
         if self.format != _FORMAT or (self.mtk != _VERSION and not finished):
             raise ValueError(
-                f"The run in {str(folder)!r} was begun by mtk {self.mtk} (format {self.format}), "
-                f"and this is mtk {_VERSION} (format {_FORMAT}). Nothing was changed. Go on with "
-                "that version, or name a new folder."
+                f"The run in {str(folder)!r} was started by mtk {self.mtk} (format "
+                f"{self.format}), but this is mtk {_VERSION} (format {_FORMAT}). Nothing was "
+                "changed. Continue with that version, or give a new folder."
             )
         differences = fingerprint.difference(self.settings, settings)
         if differences:
             raise ValueError(
-                f"The run folder {str(folder)!r} holds a run of another configuration. Nothing "
-                f"was changed. Name a new folder, or undo these differences:\n{differences}"
+                f"The run folder {str(folder)!r} contains a run with another configuration. "
+                "Nothing was changed. Give a new folder, or undo these differences:\n"
+                f"{differences}"
             )
 
     def check_data(self, folder: Path, data: Mapping[str, str]) -> None:
@@ -99,8 +102,9 @@ class RunDescription:
         differences = fingerprint.difference(self.data, data)
         if differences:
             raise ValueError(
-                f"The run in {str(folder)!r} was begun with other data. Nothing was changed. "
-                f"Put them back, or name a new folder. These differ:\n{differences}"
+                f"The run in {str(folder)!r} was started with other data. Nothing was changed. "
+                "Restore the data, or give a new folder. Differences:\n"
+                f"{differences}"
             )
 
     def check_result(self, result: Mapping[str, Any], path: Path) -> None:
@@ -111,9 +115,10 @@ class RunDescription:
         """
         if self.format > 1 and result.get("run") != self.hash:
             raise ValueError(
-                f"{str(path)!r} belongs to another run: it names the run {result.get('run')!r}, "
-                f"and this is {self.hash!r}. Nothing was changed. Put the right file back; or "
-                "remove this one, and the same command makes the end of the run again."
+                f"{str(path)!r} belongs to another run: it names the run "
+                f"{result.get('run')!r}, but this is {self.hash!r}. Nothing was changed. Restore "
+                "the right file; or remove this one and run the same command again to repeat "
+                "the end of the run."
             )
 
 
@@ -171,7 +176,6 @@ def read_json(path: Path, needed: Collection[str], fix: str) -> dict[str, Any]:
     if not content.keys() >= set(needed):
         keys = ", ".join(needed)
         raise ValueError(
-            f"{str(path)!r} is damaged: an object with {keys} was expected. Nothing was changed. "
-            f"{fix}"
+            f"{str(path)!r} is damaged: expected an object with {keys}. Nothing was changed. {fix}"
         )
     return content

@@ -22,18 +22,18 @@ class RunFolder:
     `metrics.jsonl`, `tensorboard/` and `checkpoints/` grow with the run; `saved_model/`,
     `model.keras`, what else the workload serves as `saved_model_<name>/`, `test_examples.npz` (the
     metrics of each test example; see `mtk.example_values`; of a sealed test `test_predictions.npz`
-    instead), and `result.json` end it. A folder with a `result.json` is complete. `rungs/` has what
-    the run had come to where it paused. `lineage.json` is there if it began with a checkpoint of
-    another run.
+    instead), and `result.json` are written at its end. A folder with a `result.json` is complete.
+    `rungs/` has the results at each pause. `lineage.json` exists if the run started from a
+    checkpoint of another run.
 
-    As a context it keeps other processes out.
+    As a context manager, it locks the folder against other processes.
 
     Args:
         path: The folder.
-        settings: What makes a run this one; see `mtk.experiment.fingerprint`.
+        settings: The settings that identify a run; see `mtk.experiment.fingerprint`.
 
     Attributes:
-        description: What the opened folder says of its run.
+        description: The description of the run in the opened folder.
     """
 
     def __init__(self, path: str | Path, settings: Mapping[str, str]):
@@ -66,7 +66,7 @@ class RunFolder:
                 run in it has other settings or is damaged, or another process uses it.
         """
         if path is None:
-            raise ValueError("A run needs a folder to write. Name a new one: --run_dir=PATH.")
+            raise ValueError("A run needs an output folder. Give a new one: --run_dir=PATH.")
         folder = cls(path, settings)
         if folder.finished and folder.begun.exists():
             folder._check_same_run()  # It is only shown: nothing is written, so nothing is locked.
@@ -121,9 +121,9 @@ class RunFolder:
         """
         if not self.checkpoints.is_dir():
             raise FileNotFoundError(
-                f"The run folder {str(self.path)!r} was removed or moved while the run was going "
-                "on, so the run ends. Put it back to go on from its last checkpoint; otherwise the "
-                "same command starts again"
+                f"The run folder {str(self.path)!r} was removed or moved during the run, so the "
+                "run ends. Restore it to continue from its last checkpoint; otherwise the same "
+                "command starts from the beginning"
             ) from error
 
     def stopped_by(self, error: OSError) -> OSError:
@@ -134,8 +134,8 @@ class RunFolder:
         except OSError as gone:
             return gone
         return OSError(
-            f"The run in {str(self.path)!r} has stopped: {error}. {room} What was written before "
-            "is sound: give the same command again when there is room."
+            f"The run in {str(self.path)!r} has stopped: {error}. {room} Everything written "
+            "before is intact: free some space, then run the same command again to continue."
         )
 
     def open(
@@ -180,16 +180,16 @@ class RunFolder:
         Raises:
             ValueError: If the file is damaged, or belongs to another run.
         """
-        fix = "Remove this file, and the same command makes the end of the run again."
+        fix = "Remove this file and run the same command again to repeat the end of the run."
         result = read_json(self.result, ("status",), fix)
         for description in self._known:
             description.check_result(result, self.result)
         for name in self._known[0].changed(self.path) if self._known else ():
             warnings.warn(
-                f"{str(self.path / name)!r} was changed since the run wrote it.", stacklevel=2
+                f"{str(self.path / name)!r} was changed after the run wrote it.", stacklevel=2
             )
         if problem := self._problem_of_record(result.get("record")):
-            warnings.warn(f"{problem}. The result is sound.", stacklevel=2)
+            warnings.warn(f"{problem}. The result is not affected.", stacklevel=2)
         return result
 
     def _problem_of_record(self, ended: str | None) -> str:
@@ -198,7 +198,7 @@ class RunFolder:
             with contextlib.suppress(records.DamagedError):
                 if records.digest(self.metrics) == ended:
                     return ""
-            return f"The record {str(self.metrics)!r} was changed since the run has ended"
+            return f"The log {str(self.metrics)!r} was changed after the run ended"
         files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
         newest = next(snapshots(self.checkpoints), None)  # It tells how the record was.
         return files.problem(newest.lengths, newest.record) if newest else ""
@@ -216,9 +216,9 @@ class RunFolder:
         left = [path for path in (self.metrics, self.result) if path.exists()]
         if left:
             raise ValueError(
-                f"{str(self.begun)!r} is missing, and there is no sound checkpoint that says to "
-                f"which run {left[0].name} belongs. Nothing was changed. Put the file back; or "
-                "start again: name a new folder, or remove this one first."
+                f"{str(self.begun)!r} is missing, and no valid checkpoint tells which run "
+                f"{left[0].name} belongs to. Nothing was changed. Restore the file; or start again "
+                "in a new folder, or after removing this one."
             )
 
     def _write_texts(self, texts: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, str]:
@@ -230,7 +230,7 @@ class RunFolder:
                 continue
             if path.exists() and name in hashes:
                 warnings.warn(
-                    f"{str(path)!r} was changed since the run wrote it. It is written again.",
+                    f"{str(path)!r} was changed after the run wrote it. It is written again.",
                     stacklevel=3,
                 )
             with atomic.replacing(path) as unfinished:
@@ -247,5 +247,5 @@ class RunFolder:
             places.check_folder(folder)
 
     def _check_unused(self) -> None:
-        state = "holds a finished run" if self.finished else "is not empty"
+        state = "contains a finished run" if self.finished else "is not empty"
         places.check_unused(self.path, state)

@@ -32,10 +32,10 @@ def evaluation_at(plan: Plan, step: int) -> int:
     found = -(-step // plan.evaluate_every) * plan.evaluate_every
     if not 0 < found < plan.steps:
         raise ValueError(
-            f"A run pauses at the first evaluation at or after a step, which comes before its "
-            f"last one. Received: step {step}, in a run of {counted(plan.steps, 'step')} with "
-            f"an evaluation every {plan.evaluate_every}. Choose an earlier step, or set "
-            "`evaluate_every`."
+            "A run pauses at the first evaluation at or after the given step, which must come "
+            f"before its last evaluation. Received: step {step}, in a run of "
+            f"{counted(plan.steps, 'step')} with an evaluation every {plan.evaluate_every}. Choose "
+            "an earlier step, or set `evaluate_every`."
         )
     return found
 
@@ -49,9 +49,9 @@ def evaluations_at(plan: Plan, rungs: Sequence[int]) -> list[int]:
     steps = [evaluation_at(plan, rung) for rung in rungs]
     if len(set(steps)) < len(steps):
         raise ValueError(
-            f"Between two rungs lies an evaluation. Received: rungs {tuple(rungs)}, with an "
-            f"evaluation every {counted(plan.evaluate_every, 'step')}. Leave one out, or set "
-            "`evaluate_every`."
+            "There must be an evaluation between any two rungs. Received: rungs "
+            f"{tuple(rungs)}, with an evaluation every {counted(plan.evaluate_every, 'step')}. "
+            "Leave one rung out, or set `evaluate_every`."
         )
     return steps
 
@@ -140,9 +140,10 @@ def _check_schedule(what: str, schedule: Callable[..., Any], first: int, last: i
     if rests and here != later[0]:
         name = getattr(schedule, "__name__", type(schedule).__name__)
         raise ValueError(
-            f"Runs cannot be compared at step {first}: {name}, the schedule of the {what}, leads "
-            f"to an end behind it, with {here:.4g} there and {end:.4g} at the last step, {last}. "
-            "What is good before need not be good after. Search without rungs, or with a schedule "
-            "that does not depend on the run's length, such as StepDecay or InverseSqrt; or let "
-            "runs cool down at each rung: `search.Search.cooldown`."
+            f"Runs cannot be compared at step {first}: {name}, the schedule of the {what}, "
+            f"changes towards the end of the run, from {here:.4g} there to {end:.4g} at the last "
+            f"step, {last}, so a ranking at the rung may not hold at the end. Search without "
+            "rungs, or with a schedule that does not depend on the length of the run, such as "
+            "StepDecay or InverseSqrt; or let runs cool down at each rung: "
+            "`search.Search.cooldown`."
         )

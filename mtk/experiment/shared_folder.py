@@ -31,10 +31,13 @@ def claimed(
         ValueError: If the chief cannot claim the folder, or the workers' settings or what they see
             of the folder differ.
     """
-    command = "Start all of them with the same command; only TF_CONFIG differs."
+    command = "Start all of them with the same command; only TF_CONFIG may differ."
     problem = f"The workers do not have the same configuration. {command}"
     _check_alike(fingerprint.alike(settings), workers, problem)
-    problem = "The workers do not see the same run folder. Put it where all of them reach it."
+    problem = (
+        "The workers do not see the same run folder. Put it on a file system that all of them "
+        "share."
+    )
     _check_alike(_seen(path) if workers.number > 1 else {}, workers, problem)
     with contextlib.ExitStack() as stack:
         if workers.is_chief:
@@ -44,7 +47,7 @@ def claimed(
                 workers.from_chief(b"")
                 raise
         if not workers.from_chief(b"claimed"):
-            raise ValueError("Worker 0 cannot use its run folder; its own output says why.")
+            raise ValueError("Worker 0 cannot use its run folder; see its output for the reason.")
         if not workers.is_chief:
             copy = stack.enter_context(temporary_folder("mtk-worker-")) / "run"
             _copy(path, copy)
@@ -73,7 +76,9 @@ def _check_alike(own: Mapping[str, str], workers: Workers, problem: str) -> None
     (differ,) = workers.any(bool(differences))
     if differ:
         told = differences.replace(" in the folder, ", " at worker 0, ").replace(" now", " here")
-        raise ValueError(f"{problem}\n{told or '  Another worker says what differs.'}")
+        raise ValueError(
+            f"{problem}\n{told or '  See the output of another worker for the differences.'}"
+        )
 
 
 def _contents(path: str | Path | None) -> list[Path]:

@@ -88,9 +88,9 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
     taken = len(stopwatch.seconds)
     if taken < _TIMED and not model.stop_training:
         raise ExhaustedDataError(
-            f"The training data of {data.name!r} have ended: {_TIMED} batches were asked for, as "
-            f"many as a dry run takes, and {taken} came. Have `train` return as many as its "
-            "`steps` say."
+            f"The training data of {data.name!r} ended early: a dry run needs {_TIMED} batches, "
+            f"but there were only {taken}. `train` must return as many batches as its argument "
+            "`steps` requests."
         )
     first, *others = stopwatch.seconds
     return Timed(size, statistics.median(others), first, used.read(), used.device)

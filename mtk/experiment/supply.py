@@ -68,13 +68,13 @@ class Supply(StepCallback):
     def _error(self, number: int) -> ExhaustedDataError:
         due, first = self.plan.steps - self.first, self.first
         asked = "1 batch was" if due == 1 else f"{due:,} batches were"
-        since = f" from step {first} on" if first else ""
+        since = f" from step {first}" if first else ""
         return ExhaustedDataError(
-            f"The training data of {self.name!r} have ended: {asked} asked for{since}, "
-            f"for the run's {counted(self.plan.steps, 'step')}, and {number} came. Have "
-            "`train(batch_size, steps, seed, first_step)` return `steps - first_step` batches, as "
-            "`dataset.repeat().take(steps - first_step)` does, or ask for fewer steps "
-            "(`steps`, `epochs`)."
+            f"The training data of {self.name!r} ended early: {asked} requested{since}, for the "
+            f"run's {counted(self.plan.steps, 'step')}, but there were only {number}. "
+            "`train(batch_size, steps, seed, first_step)` must return `steps - first_step` "
+            "batches, as `dataset.repeat().take(steps - first_step)` does; or train for fewer "
+            "steps (`steps`, `epochs`)."
         )
 
 
@@ -98,12 +98,12 @@ def check(data: Workload, plan: Plan, batches: tf.data.Dataset) -> None:
         size = int(batches.cardinality())
         if size == tf.data.INFINITE_CARDINALITY:
             raise ExhaustedDataError(
-                f"`{name}` of the workload {data.name!r} never ends. It returns its split once: "
-                "leave out `repeat()`."
+                f"`{name}` of the workload {data.name!r} never ends. It must return its split "
+                "once: leave out `repeat()`."
             )
         if size == 0 or (size < 0 and next(iter(batches), None) is None):
             raise ExhaustedDataError(
-                f"`{name}({plan.batch_size})` of the workload {data.name!r} gives no batch, so "
-                "nothing can be evaluated. Give it examples; if there are fewer than a batch "
-                "holds, batch them without `drop_remainder=True`."
+                f"`{name}({plan.batch_size})` of the workload {data.name!r} returns no batch, "
+                "so nothing can be evaluated. Provide examples; if there are fewer than one batch, "
+                "batch them without `drop_remainder=True`."
             )

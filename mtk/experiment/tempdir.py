@@ -45,8 +45,9 @@ def _own_place() -> Path:
     private = stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077
     if not private or about.st_uid != os.getuid():
         raise ValueError(
-            f"Temporary files go to {str(place)!r}, which is not a folder that only you can use; "
-            "nothing was changed. Name a folder of your own by the variable TMPDIR."
+            f"Temporary files would go to {str(place)!r}, but this is not a folder that only "
+            "you can use; nothing was changed. Set the environment variable TMPDIR to your own "
+            "folder."
         )
     return place
 

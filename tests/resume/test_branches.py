@@ -135,8 +135,8 @@ def test_a_branch_of_a_branch_tells_all_its_parts(tiny, runs):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"branch_from": ("parent", 8)}, "no sound checkpoint"),
-        ({"branch_from": ("nobody", 4)}, "no sound checkpoint"),
+        ({"branch_from": ("parent", 8)}, "No valid checkpoint"),
+        ({"branch_from": ("nobody", 4)}, "No valid checkpoint"),
         ({"batch_size": 32}, "batch_size 64 there, 32 here"),
         slow(({"evaluate_every": 2}, "evaluate_every")),
         slow(({"seed": 1}, "seed 0 there, 1 here")),
@@ -153,7 +153,7 @@ def test_a_damaged_pause_is_named(tiny, runs, tmp_path):
     shutil.copytree(runs / "parent", tmp_path / "parent")
     path = tmp_path / "parent" / "rungs" / "4" / "variables.npz"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="no sound checkpoint"):
+    with pytest.raises(ValueError, match="No valid checkpoint"):
         branch(tiny, tmp_path, "child")
 
 
@@ -184,10 +184,10 @@ def fixed(learning_rate, steps_per_epoch):
 @pytest.mark.parametrize(
     ("interval", "given", "named"),
     [
-        (9, {}, "two intervals or more.*an interval of 9 steps, in a run of 10"),
+        (9, {}, "two or more intervals.*an interval of 9 steps, in a run of 10"),
         (100, {}, "an interval of 100 steps"),
-        (2, {}, "Between two rungs"),
-        (4, {"schedule": fixed}, "it cannot change: PiecewiseConstantDecay"),
+        (2, {}, "between any two rungs"),
+        (4, {"schedule": fixed}, "has no effect: PiecewiseConstantDecay"),
         (4, {"combiner": partial(StaticWeights, schedule={})}, "Leave the schedule out"),
     ],
 )
@@ -212,7 +212,7 @@ def test_runs_that_are_a_population(tiny):
     [
         ((8,), (4,), {"schedule": None}, "no schedule"),
         ((8,), (4,), {"schedule": schedules.Cosine}, "Received: Cosine"),
-        ((8,), (6,), {}, "the next one is at step 8"),
+        ((8,), (6,), {}, "the next evaluation is at step 8"),
         ((10,), (8,), {}, "before the end of the run"),
     ],
 )

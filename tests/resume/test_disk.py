@@ -46,7 +46,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     with pytest.warns(UserWarning, match=r"No space left.*0\.0 MB are free.*goes on") as found:
         start(tiny, place / "run", steps=18, every=0.0)
     texts = " ".join(str(warning.message) for warning in found)
-    for part in ("selected.weights.h5 waits", "Curves lose points"):
+    for part in ("selected.weights.h5 waits", "TensorBoard curves lack points"):
         assert part in texts
     differences = compare_runs.differences(place / "run", tmp_path / "undisturbed")
     # The curves have a gap. Nothing else is missing.
@@ -56,7 +56,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     fill(monkeypatch, place / "ballast", full=15)
     with (
         pytest.warns(UserWarning, match="No space left"),
-        pytest.raises(OSError, match=r"has stopped: .*give the same command again"),
+        pytest.raises(OSError, match=r"has stopped: .*run the same command again"),
     ):
         start(tiny, place / "again", steps=18, every=0.0)
     (place / "ballast").unlink()
@@ -70,7 +70,7 @@ def test_lines_wait_for_room_and_are_written_in_order(tmp_path):
     log = callbacks.MetricsLog(tmp_path / "missing" / "metrics.jsonl")
     log.set_model(SimpleNamespace(task_names=[]))
     for step in (1, 2):
-        with pytest.warns(UserWarning, match="waits for room"):
+        with pytest.warns(UserWarning, match="cannot be written until there is disk space"):
             log.write("train", {"loss": 0.5}, step)
     with pytest.raises(OSError, match="missing"):
         log.flush()
@@ -107,7 +107,7 @@ def test_half_a_line_is_taken_back(tmp_path, monkeypatch):
 def test_full_disk_before_the_first_checkpoint_ends_the_run(tiny, monkeypatch, mounted):
     place = mounted("size=2m")
     fill(monkeypatch, place / "ballast", full=1)
-    with pytest.raises(OSError, match=r"There is no earlier one"):
+    with pytest.raises(OSError, match=r"There is no earlier checkpoint"):
         start(tiny, place / "run", every=0.0)
 
 
@@ -147,7 +147,11 @@ def test_weights_and_exports_on_a_nearly_full_disk(heavy, mounted, free):
     place = mounted("size=6m")
     filled = ballast(place, free)
     selection = selection_of(heavy, place / "best.weights.h5")
-    with contextlib.nullcontext() if free > 1.1 else pytest.warns(UserWarning, match="waits for"):
+    with (
+        contextlib.nullcontext()
+        if free > 1.1
+        else pytest.warns(UserWarning, match="cannot be written until")
+    ):
         selection._keep({}, 0.5)
     for write, name in ((export.export, "saved_model"), (export.save_keras, "model.keras")):
         with pytest.raises(OSError, match=r"Errno 28.*"):
@@ -189,7 +193,7 @@ def test_weights_that_find_no_room_are_those_of_their_step(tmp_path, monkeypatch
     network.set_weights([np.full((2, 1), 7.0)])
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", no_room)
-        with pytest.warns(UserWarning, match="waits for room"):
+        with pytest.warns(UserWarning, match="cannot be written until there is disk space"):
             selection._keep({}, 0.5)
     network.set_weights([np.zeros((2, 1))])
     selection.flush()
@@ -208,7 +212,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
     start(workload, tmp_path / "undisturbed", steps=8)
     place = mounted("size=8m")
     filled = ballast(place, free)
-    with pytest.raises(OSError, match=r"No space left|No room for") as caught:
+    with pytest.raises(OSError, match=r"No space left|Not enough disk space for") as caught:
         start_silently(workload, place / "run", steps=8)
     assert resources.is_full(caught.value)
     filled.unlink()
@@ -238,7 +242,7 @@ def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatc
         original(self, logs)
 
     monkeypatch.setattr(Checkpointing, "stepped", stepped)
-    with pytest.raises(OSError, match=r"'.*/run' was removed or moved while the run was going on"):
+    with pytest.raises(OSError, match=r"'.*/run' was removed or moved during the run"):
         start_silently(tiny, tmp_path / "run", steps=6, every=0.0)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -257,7 +261,7 @@ def never():
 
 
 def test_read_only_place_is_refused_before_anything(mounted):
-    with pytest.raises(ValueError, match="cannot be made"):
+    with pytest.raises(ValueError, match="cannot be created"):
         start(never, mounted("ro") / "run")
 
 

@@ -181,7 +181,7 @@ def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text, earlier
         (run / "metrics.jsonl").unlink()
     else:
         (run / "metrics.jsonl").write_text(text)
-    said = r"The record .*metrics\.jsonl' (was changed|has 0|is missing)"
+    said = r"The log .*metrics\.jsonl' (was changed|has 0|is missing)"
     with RunFolder.claim(run, SETTINGS) as folder, pytest.warns(UserWarning, match=said):
         folder.read_result()
 
@@ -190,7 +190,7 @@ def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text, earlier
 def test_settings_of_another_type_are_damage(tmp_path, text):
     run = begun(tmp_path / "run")
     (run / "checkpoints" / "run.json").write_text(text)
-    with pytest.raises(ValueError, match="objects of texts"):
+    with pytest.raises(ValueError, match="dicts of strings"):
         go_on(run)
 
 
@@ -208,7 +208,7 @@ def test_a_link_in_a_run_folder_is_not_written_through(tmp_path, name):
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(outside)
     before = content(tmp_path)
-    with pytest.raises(ValueError, match=f"{name}' is a link"):
+    with pytest.raises(ValueError, match=f"{name}' is a symbolic link"):
         go_on(run)
     assert content(tmp_path) == before
 

@@ -216,13 +216,18 @@ def test_without_any_sound_checkpoint_it_begins_anew(tiny, undisturbed, monkeypa
     record = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text("")  # The checkpoints speak of lines that are gone.
     before = names(run)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl' has 0 bytes.*Put the whole record back"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl' has 0 bytes.*Restore the complete log"):
         go_on(tiny, run)
     assert names(run) == before
     (run / "metrics.jsonl").write_text(record)
     for name in before:
         lose(run / "checkpoints" / name)
-    with pytest.warns(UserWarning, match="is damaged: .* The run starts again: no other is sound"):
+    with pytest.warns(
+        UserWarning,
+        match=(
+            "is damaged: .* The run starts from the beginning: there is no other valid checkpoint"
+        ),
+    ):
         interrupted(tiny, run, monkeypatch)
     assert len(list((run / "checkpoints").glob("damaged.*"))) == len(before)
     (run / "manifest.json").write_text("{")
@@ -243,7 +248,7 @@ def test_damaged_descriptions_are_named(tmp_path, content):
             folder.read_result()
     folder.begun.write_text(content)
     for _ in range(2):  # The first does not keep the lock.
-        with pytest.raises(ValueError, match=r"run\.json' is damaged.*Put it back; or start again"):
+        with pytest.raises(ValueError, match=r"run\.json' is damaged.*Restore it; or start again"):
             RunFolder.claim(tmp_path / "run", settings)
 
 
@@ -253,7 +258,7 @@ def test_curves_that_were_removed_are_missed_and_leftovers_are_removed(tiny, run
     (run / "checkpoints" / "unfinished.000099-step-8").mkdir()
     with (
         pytest.warns(UserWarning, match="Curves before this point are missing"),
-        pytest.warns(UserWarning, match="goes on after step 6, and the steps 2:6 are past"),
+        pytest.warns(UserWarning, match="resumes after step 6, and the steps 2:6 are already done"),
     ):
         assert go_on(tiny, run, profile_steps=(2, 6))["status"] == "finished"
     assert not list((run / "checkpoints").glob("unfinished*"))
@@ -276,7 +281,7 @@ def test_another_configuration_is_refused_with_the_differences(tiny, run):
 def test_another_version_is_refused(tiny, run):
     about = json.loads((run / "checkpoints" / "run.json").read_text())
     (run / "checkpoints" / "run.json").write_text(json.dumps({**about, "mtk": "9.9"}))
-    with pytest.raises(ValueError, match=r"begun by mtk 9\.9 \(format 3\)"):
+    with pytest.raises(ValueError, match=r"started by mtk 9\.9 \(format 3\)"):
         go_on(tiny, run)
 
 

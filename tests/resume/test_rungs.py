@@ -227,7 +227,8 @@ def test_the_schedule_is_found_behind_the_scaling_of_losses(tiny):
 
 
 @pytest.mark.parametrize(
-    ("compare_at", "named"), [((4, 9), "step 9"), ((2, 4), "Between two rungs"), ((10,), "step 10")]
+    ("compare_at", "named"),
+    [((4, 9), "step 9"), ((2, 4), "between any two rungs"), ((10,), "step 10")],
 )
 def test_rungs_without_evaluations_of_their_own_are_refused(tiny, compare_at, named):
     with pytest.raises(ValueError, match=named):

@@ -81,7 +81,7 @@ def test_variables_of_another_model_are_refused_whole():
 
     one = model(2)
     before = checkpoints.values(one)
-    with pytest.raises(ValueError, match=r"Only the model has: .*d/kernel \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"Only in the model: .*d/kernel \(3, 2\)"):
         checkpoints.assign(one, checkpoints.values(model(4)))
     for name, value in checkpoints.values(one).items():
         np.testing.assert_array_equal(value, before[name])
@@ -237,7 +237,9 @@ def test_growing_files_are_cut_to_what_they_were(store, tmp_path):
     assert record.read_text() == "one\n"
     assert {p.name: p.read_text() for p in curves.iterdir()} == {"events.out.tfevents.1": "12"}
     record.write_text("one")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl' has 3 bytes, and had 4.*Put the whole"):
+    with pytest.raises(
+        ValueError, match=r"metrics\.jsonl' has 3 bytes, but had 4.*Restore the complete"
+    ):
         store.growing.check(*noted.values())
     store.growing.cut({})
     assert not record.exists()
@@ -271,7 +273,7 @@ def test_a_changed_byte_of_the_record_is_refused_and_nothing_changed(store, tmp_
             if record.read_text().startswith(text):
                 continue
             before = content(tmp_path)
-            with pytest.raises(ValueError, match=r"metrics\.jsonl.*Put the whole record back"):
+            with pytest.raises(ValueError, match=r"metrics\.jsonl.*Restore the complete log"):
                 store.newest()
             assert content(tmp_path) == before
     record.write_text(text + appended)
@@ -300,7 +302,7 @@ def test_shortened_curves_are_missed(store, tmp_path, cut):
     events.write_text("1234")
     lengths = store.growing.lengths()
     events.write_text("1234"[:cut])
-    with pytest.warns(UserWarning, match=r"missing or cut: \['tensorboard/train/events"):
+    with pytest.warns(UserWarning, match=r"missing or truncated: \['tensorboard/train/events"):
         store.growing.cut(lengths)
 
 
@@ -326,12 +328,12 @@ def test_lost_record_is_refused_and_nothing_changed(store, tmp_path, left, damag
     before = content(tmp_path)
     state = "is missing" if left is None else f"has {len(left)} bytes"
     for _ in range(2):
-        with pytest.raises(ValueError, match=f"{state}, and had {8 if damaged else 14}"):
+        with pytest.raises(ValueError, match=f"{state}, but had {8 if damaged else 14}"):
             store.newest()
     assert content(tmp_path) == before
     record.write_text("one\ntwo\nthree\n")
     if damaged:
-        with pytest.warns(UserWarning, match="2-step-1 is damaged: .* goes on after step 0"):
+        with pytest.warns(UserWarning, match="2-step-1 is damaged: .* resumes after step 0"):
             assert store.newest().step == 0
     else:
         assert store.newest().step == 1

@@ -96,9 +96,9 @@ def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--saved_model=nowhere", *DIGITS], "nothing at 'nowhere'"),
-        (["--saved_model=no.keras", *DIGITS], "nothing at 'no.keras'"),
-        (["--saved_model={alone}"], "no 'workload'"),
+        (["--saved_model=nowhere", *DIGITS], "'nowhere' does not exist"),
+        (["--saved_model=no.keras", *DIGITS], "'no.keras' does not exist"),
+        (["--saved_model={alone}"], "'workload'"),
         (["--saved_model={run}", "--gin.multi_digits.MultiDigits.offset=4"], "(None, 12, 12, 1)"),
         (["--saved_model={run}", "--gin.experiment.Optimization.batch_size='many'"], "must be int"),
         (["--saved_model={run}", "--gin.experiment.Optimization.batch_size=0"], "batch_size=0"),
@@ -158,7 +158,7 @@ def changed(run, folder, name, change):
 def test_other_data_are_told(run, tmp_path, capsys):
     assert "other_data" not in evaluated(capsys, f"--saved_model={run}")
     other_seed = "--gin.multi_digits.MultiDigits.data_seed=1"
-    with pytest.warns(UserWarning, match="not the data that the run was made with"):
+    with pytest.warns(UserWarning, match="The data differ from those of the run"):
         found = evaluated(capsys, f"--saved_model={run}", other_seed)
     names = [line.partition(":")[0] for line in found["other_data"]]
     assert names == ["test", "train", "validation"]

@@ -82,7 +82,7 @@ def test_inputs_of_one_name_are_refused(tmp_path):
     specs = [tf.TensorSpec((None, 3), name="a"), tf.TensorSpec((None, 3), name="a")]
     network = Subclassed()
     network(A)
-    with pytest.raises(ValueError, match="different names"):
+    with pytest.raises(ValueError, match="unique names"):
         export(network, tmp_path / "made", specs)
     assert not (tmp_path / "made").exists()
 

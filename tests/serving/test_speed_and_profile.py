@@ -64,7 +64,7 @@ def test_run_with_a_profile_is_the_same_run(tmp_path, capsys):
 def test_window_beyond_the_run_is_refused_before_it_starts(tmp_path, capsys):
     flags_given = [*TINY, f"--run_dir={tmp_path / 'run'}", "--profile_steps=5:7"]
     assert train.main(flags_given) == 2
-    assert "5:7, reach beyond the run's 6" in capsys.readouterr().err
+    assert "5:7, exceed the 6 steps" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

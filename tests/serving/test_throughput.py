@@ -99,7 +99,7 @@ def test_report_while_training_and_before_the_second_step(clock):
     assert "too few" in throughput.in_words(reports[0])
     assert [report["steps_per_second"] for report in reports[1:]] == [1.0] * 7
     assert throughput.in_words(reports[-1]) == (
-        "Speed: 1.0 steps/s, 12 examples/s; besides: tracing 101.0 s"
+        "Speed: 1.0 steps/s, 12 examples/s; other time: tracing 101.0 s"
     )
 
 
