@@ -161,7 +161,7 @@ def bound(
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.default is parameter.empty and name not in {*names, *given, *made}:
             raise ConfigError(
-                f"The configuration gives no {name!r}. Give a config file, or bind "
+                f"The configuration does not set {name!r}. Give a config file, or bind "
                 f"{_as_written(function)}.{name}."
             )
     configured = gin.get_configurable(function) if names else function

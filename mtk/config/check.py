@@ -82,8 +82,9 @@ class Checker:
             fail(line, f"{module!r} needs {error.name!r}, which is not installed.")
         except (Exception, SystemExit) as error:  # Whatever the module of somebody raises.
             raise ConfigError(
-                f"{module!r} cannot be imported: {type(error).__name__}: {error}. --traceback "
-                f"shows where.\n  {line.where}"
+                f"{module!r} cannot be imported: {type(error).__name__}: {error}. Use "
+                "--traceback for details.\n"
+                f"  {line.where}"
             ) from error
         self.imported.add(module)
         root = importlib.import_module(module.split(".")[0]) if whole else imported
@@ -130,13 +131,13 @@ class Checker:
         for name, bound in self.macros.items():
             if name not in self._uses:
                 similar = did_you_mean(name, set(self._uses) - {name, REQUIRED})
-                fail(bound.line, f"{name!r} is set, but nothing uses it as %{name}.{similar}")
+                fail(bound.line, f"The macro {name!r} is set but never used as %{name}.{similar}")
         for name, bound in (*self.macros.items(), *self._names()):
             used = set(_macros(bound.value))
             if REQUIRED in used:
-                fail(bound.line, f"{name!r} needs a value. Give it with --gin.{name}=VALUE.")
+                fail(bound.line, f"{name!r} needs a value. Set it with --gin.{name}=VALUE.")
             if not bound.target and name in self._leading_to(used):
-                fail(bound.line, f"%{name} leads back to itself. Give {name!r} a value.")
+                fail(bound.line, f"The macro %{name} refers to itself. Give {name!r} a value.")
         for bound in self.bindings.values():
             self._check_type(bound)
 

@@ -213,29 +213,29 @@ def _syntax(error: Exception, start: int) -> tuple[str, int]:
     location = error.args[1] if len(error.args) > 1 else None
     if isinstance(location, config_parser.Location):
         if "parse value" in error.args[0] or "parse token" in error.args[0]:
-            return "The value is not understood. A text needs quotes.", location.line_num
+            return "The value cannot be parsed. Strings need quotes.", location.line_num
         return error.args[0], location.line_num
     if isinstance(error, IndentationError):
-        return "The indentation does not fit the lines above.", error.lineno or start
+        return "The indentation does not match the lines above.", error.lineno or start
     if isinstance(error, ValueError):
         return str(error), start
     if isinstance(error, RecursionError):
         return "Brackets are nested too deeply here.", start
     if isinstance(error, tokenize.TokenError):
         return _token(error, start)
-    return "This is not understood; a binding is NAME = VALUE.", start
+    return "This line cannot be parsed. A binding has the form NAME = VALUE.", start
 
 
 def _token(error: tokenize.TokenError, start: int) -> tuple[str, int]:
     """As `_syntax`, of an error whose words depend on the version of Python."""
     words, (row, _) = error.args
     if "null" in words:
-        return "A configuration cannot hold a null byte.", row
+        return "A configuration cannot contain a null byte.", row
     if "nested" in words:
         return "Brackets are nested too deeply here.", row
     # The end of the text tells nothing of where it was opened.
     return (
-        "A bracket or a quote that is opened here is never closed.",
+        "A bracket or quote opened here is never closed.",
         start if "EOF" in words else row,
     )
 
@@ -249,8 +249,9 @@ def _skip_empty(chunk: list[source.Line], number: int) -> int:
 def _follow(checker: check.Checker, statement: Any, line: source.Line) -> None:
     if isinstance(statement, config_parser.IncludeStatement):
         raise ConfigError(
-            "An include stands in a file, on a line of its own: include 'FILE'. From the command "
-            f"line, name the file by --gin_file=FILE.\n  {line.where}"
+            "An include must be in a file, on its own line: include 'FILE'. On the command "
+            "line, use --gin_file=FILE.\n"
+            f"  {line.where}"
         )
     if isinstance(statement, config_parser.ImportStatement):
         if not statement.module.startswith("__gin__"):

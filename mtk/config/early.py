@@ -73,5 +73,5 @@ class EarlyChecker(check.Checker):
         if is_input and isinstance(value, str) and not Path(value).expanduser().exists():
             line = self.origin(bound)[-1]
             check.fail(
-                line, f"There is no file or folder {value!r}, which {bound.parameter!r} names."
+                line, f"The file or folder {value!r} given for {bound.parameter!r} does not exist."
             )

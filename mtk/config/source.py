@@ -128,12 +128,12 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Line]:
     if path.is_dir():
         raise ConfigError(
-            f"The config file {str(path)!r}{asked_by} is a folder. Name a file in it."
+            f"The config file {str(path)!r}{asked_by} is a folder. Give a file in it."
         )
     if path.exists() and not path.is_file():
         raise ConfigError(f"The config file {str(path)!r}{asked_by} is a device or a pipe.")
     if path.is_symlink() and not path.exists():
-        raise ConfigError(f"The config file {str(path)!r}{asked_by} is a link to nothing.")
+        raise ConfigError(f"The config file {str(path)!r}{asked_by} is a broken symbolic link.")
     if not path.is_file():
         beside = (path.parent, *(root / path.parent for root in (SHIPPED, SHIPPED.parent)))
         near = [file.name for folder in beside for file in folder.glob("*.gin")]
@@ -143,7 +143,10 @@ def _read_file(path: Path, asked_by: str, parents: tuple[Path, ...]) -> list[Lin
     if path in parents:
         raise ConfigError(f"{path} includes itself{asked_by}. Remove one of the includes.")
     if len(parents) > _DEEPEST:
-        raise ConfigError(f"{path} is included by {len(parents)} others{asked_by}. Include less.")
+        raise ConfigError(
+            f"{path} is included through {len(parents)} other files{asked_by}. Reduce the depth "
+            "of the includes."
+        )
     lines: list[Line] = []
     for number, text in enumerate(_text(path, asked_by).splitlines(), start=1):
         include = _INCLUDE.match(text)
@@ -160,8 +163,8 @@ def _text(path: Path, asked_by: str) -> str:
     size = path.stat().st_size
     if size > _LARGEST:
         raise ConfigError(
-            f"The file {str(path)!r}{asked_by} has {size:,} bytes, too many for a config, which "
-            f"has {_LARGEST:,} at most."
+            f"The file {str(path)!r}{asked_by} has {size:,} bytes; a config can have at most "
+            f"{_LARGEST:,}."
         )
     content = path.read_bytes()
     try:
@@ -170,7 +173,7 @@ def _text(path: Path, asked_by: str) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"The config file {str(path)!r}{asked_by} is not UTF-8: line {line} has the byte "
-            f"0x{content[error.start]:02x}. Save it as UTF-8; a config is a text."
+            f"0x{content[error.start]:02x}. Save it as a UTF-8 text file."
         ) from error
 
 
@@ -178,4 +181,4 @@ def _included(path: Path, name: str, line: Line, parents: tuple[Path, ...]) -> l
     beside = path.parent / name
     target = find(name)
     target = beside if beside.is_file() or not target.is_file() else target
-    return _read_file(target, f", asked for by {line.where}", (*parents, path))
+    return _read_file(target, f", included by {line.where}", (*parents, path))

@@ -34,8 +34,8 @@ _CLASSES = tuple(
     for name in ("initializers", "losses", "metrics", "optimizers", "regularizers")
 )
 _REMEDY = (
-    "A configuration is a program, and this one comes with the network. If you trust who made it, "
-    "add --trust; or name a configuration of your own with --gin_file."
+    "A configuration can run any code, and this one came with the network. If you trust its "
+    "author, add --trust; otherwise give your own configuration with --gin_file."
 )
 
 
@@ -50,7 +50,9 @@ def check_import(module: str, line: Line) -> None:
         ConfigError: With the place and what to do.
     """
     if module.split(".")[0] not in _PACKAGES:
-        raise ConfigError(f"It imports {module!r}, which is refused. {_REMEDY}\n  {line.where}")
+        raise ConfigError(
+            f"The configuration imports {module!r}, which is not allowed. {_REMEDY}\n  {line.where}"
+        )
 
 
 def check_target(target: Any, line: Line) -> None:
@@ -70,7 +72,9 @@ def check_target(target: Any, line: Line) -> None:
     is_run = module == "mtk.experiment" and name in _EXPERIMENT
     if not (is_keras or is_run or _is_in(module, _OF_A_RUN)):
         named = f"{module}.{name}" if module else repr(target)
-        raise ConfigError(f"It uses {named!r}, which is refused. {_REMEDY}\n  {line.where}")
+        raise ConfigError(
+            f"The configuration uses {named!r}, which is not allowed. {_REMEDY}\n  {line.where}"
+        )
 
 
 def check_value(target: Any, line: Line) -> None:
@@ -84,7 +88,9 @@ def check_value(target: Any, line: Line) -> None:
         ConfigError: With the place and what to do.
     """
     if (target.__module__, target.__qualname__) == ("mtk.experiment", "run"):
-        raise ConfigError(f"It does a run of its own, which is refused. {_REMEDY}\n  {line.where}")
+        raise ConfigError(
+            f"The configuration starts a run, which is not allowed. {_REMEDY}\n  {line.where}"
+        )
 
 
 def _is_in(module: str | None, packages: tuple[str, ...]) -> bool:

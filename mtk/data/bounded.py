@@ -26,7 +26,7 @@ def opened(path: Path) -> IO[bytes]:
     """
     if path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "a device or a pipe"
-        raise ValueError(f"{path} is {what}, and a file was expected.")
+        raise ValueError(f"{path} is {what}, not a file.")
     return path.open("rb")
 
 
@@ -43,7 +43,7 @@ def read(file: Opened, most: int, name: object) -> bytes:
     """
     content = read_up_to(file, most + 1)
     if len(content) > most:
-        raise ValueError(f"{name} holds more than the {most:,} bytes that it can need.")
+        raise ValueError(f"{name} has more than {most:,} bytes, the maximum for this kind of file.")
     return content
 
 
@@ -74,13 +74,14 @@ def lines(file: Any, path: Path) -> Iterator[Any]:
         left -= len(line)
         if len(line) > LONGEST_LINE:
             raise ValueError(
-                f"{path}, line {number}: it has more than {LONGEST_LINE:,} bytes, so this is no "
-                "text of sentences or short records. Fetch the file again."
+                f"{path}, line {number} has more than {LONGEST_LINE:,} bytes, so this is not a "
+                "text of sentences or short records. Download the file again."
             )
         if left < 0:
             raise ValueError(
-                f"{path}, line {number}: unpacked it is more than {MOST_GROWTH} times as large, so "
-                "this is no text of sentences or records. Fetch the file again."
+                f"{path}, line {number}: the file is more than {MOST_GROWTH} times as large "
+                "when unpacked, so it is not a text of sentences or records. Download the file "
+                "again."
             )
         yield line
 
@@ -134,8 +135,8 @@ def read_array(file: IO[bytes], size: int, name: object, most: int = MOST_BYTES)
     announced = dtype.itemsize * int(np.prod(shape, dtype=object))
     if announced > min(size, most):
         raise ValueError(
-            f"{name} announces an array of {announced:,} bytes, but the file has {size:,}, and "
-            f"more than {most:,} are not read."
+            f"{name} declares an array of {announced:,} bytes, but the file has {size:,}, and "
+            f"at most {most:,} are read."
         )
     file.seek(0)
     array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
@@ -149,5 +150,5 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:
-        raise ValueError(f"version {version} of NumPy's format is not known")
+        raise ValueError(f"unknown version {version} of NumPy's file format")
     return readers[version](file)

@@ -46,7 +46,7 @@ def bucketed_batches(
         return index_batches(source.num_examples, starts, seed, first_step, stream)
     if window < 1 or source.sort_key is None:
         raise ValueError(
-            "Bucketing needs a window of 1 step or more, and a source with a `sort_key`. "
+            "Bucketing needs a window of 1 or more steps and a source with a `sort_key`. "
             f"Received: window={window}, sort_key={source.sort_key}"
         )
     starts = np.asarray(starts, np.int64)

@@ -47,11 +47,11 @@ def _paths(folder: Path) -> list[tuple[Path, Path, Path]]:
         missing = set.union(*found) - names
         if missing:
             raise ValueError(
-                f"{kind / min(missing, key=_number)}.npy is missing. A scene has three "
-                f"files, and another folder of {folder} holds one of this scene."
+                f"{kind / min(missing, key=_number)}.npy is missing. Each scene needs three "
+                f"files, and another folder in {folder} has one of this scene."
             )
     if not found[0]:
-        raise ValueError(f"{image} holds no file *.npy.")
+        raise ValueError(f"{image} contains no *.npy file.")
     files = [f"{stem}.npy" for stem in sorted(found[0], key=_number)]
     return [(image / file, label / file, depth / file) for file in files]
 
@@ -70,21 +70,21 @@ def _image(path: Path, size: Size) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     near = (values >= -_OVERSHOOT) & (values <= 1 + _OVERSHOOT)
-    _require(path, near, values, "an image has values in 0 ... 1")
+    _require(path, near, values, "image values must be in 0 ... 1")
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _label(path: Path, size: Size) -> np.ndarray:
     values = _array(path, size)
     known = np.isin(values, np.arange(VOID, len(CATEGORIES)))
-    _require(path, known, values, f"labels are -1 (void) or 0 ... {len(CATEGORIES) - 1}")
+    _require(path, known, values, f"labels must be -1 (void) or 0 ... {len(CATEGORIES) - 1}")
     return values.astype(np.int8)
 
 
 def _depth(path: Path, size: Size) -> np.ndarray:
     values = _array(path, size)
     fine = np.isfinite(values) & (values >= 0)
-    _require(path, fine, values, "depth is a number, 0 or more")
+    _require(path, fine, values, "depth must be 0 or more")
     return values.astype(np.float32)
 
 
@@ -93,13 +93,13 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         with bounded.opened(path) as file:
             values = bounded.read_array(file, path.stat().st_size, path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or cut short: {error}") from error
+        raise ValueError(f"{path} is damaged or truncated: {error}") from error
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{path}: expected an array of numbers. Received: {values.dtype}")
     if values.shape not in (shape, (*shape, 1)):
         raise ValueError(
-            f"{path}: expected an array of shape {shape}. Received: {values.shape}. Arrays are not "
-            "resized; `size` of the workload tells which resolution is wanted."
+            f"{path}: expected an array of shape {shape}. Received: {values.shape}. Arrays are "
+            "not resized; set the resolution with `size` of the workload."
         )
     return values.reshape(shape)
 

@@ -43,11 +43,11 @@ def _paths(folder: Path, split: str) -> list[tuple[Path, Path, Path]]:
         for kind, names in enumerate(found):
             if scene not in names:
                 raise ValueError(
-                    f"{file(scene, kind)} is missing. A scene has three files, and another "
-                    f"folder of {folder} holds one of this scene."
+                    f"{file(scene, kind)} is missing. Each scene needs three files, and another "
+                    f"folder in {folder} has one of this scene."
                 )
     if not scenes:
-        raise ValueError(f"{folder / FOLDERS[0] / split} holds no file */*{_ENDINGS[0]}.")
+        raise ValueError(f"{folder / FOLDERS[0] / split} contains no file */*{_ENDINGS[0]}.")
     return [(file(scene, 0), file(scene, 1), file(scene, 2)) for scene in scenes]
 
 
@@ -75,8 +75,8 @@ def _disparity(path: Path) -> np.ndarray:
         if "Received: 8 bits" not in str(error):
             raise
         raise ValueError(
-            f"{error}. Disparity is stored as 256 times the pixels, which 8 bits cannot hold: this "
-            "file was made for looking at, or converted. Take the one of disparity_trainvaltest."
+            f"{error}. Disparity is stored in 1/256 pixels, which does not fit into 8 bits: "
+            "this file is for viewing, or was converted. Use the file from disparity_trainvaltest."
         ) from error
 
 

@@ -36,8 +36,8 @@ def load_digits() -> Digits:
         from sklearn import datasets
     except ImportError as error:
         raise ImportError(
-            "The embedded digits come with scikit-learn, which is not installed. "
-            f"Install it by: {extras.command('demo')}"
+            "The built-in digits come from scikit-learn, which is not installed. Install it "
+            f"with: {extras.command('demo')}"
         ) from error
     digits = datasets.load_digits()
     return Digits(digits.images.astype(np.uint8), digits.target.astype(np.int32))

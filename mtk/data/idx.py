@@ -35,8 +35,8 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             start = file.read(header)
             if start[:4] != magic:
                 raise ValueError(
-                    f"{path} is not an IDX file of unsigned bytes in {ndim} dimensions: it begins "
-                    f"with {start[:4].hex(' ') or 'nothing'}, expected {magic.hex(' ')}."
+                    f"{path} is not an IDX file of unsigned bytes with {ndim} dimensions: it "
+                    f"starts with {start[:4].hex(' ') or 'nothing'}; expected {magic.hex(' ')}."
                 )
             shape = tuple(
                 int(size) for size in np.frombuffer(start[4 : len(start) // 4 * 4], ">u4")
@@ -44,19 +44,19 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             size = int(np.prod(shape, dtype=object))
             if size > MOST_BYTES:
                 raise ValueError(
-                    f"{path} is damaged: its header announces an array of shape {shape}, and more "
-                    f"than {MOST_BYTES:,} bytes are not read. Fetch the file again."
+                    f"{path} is damaged: its header declares an array of shape {shape}, but at "
+                    f"most {MOST_BYTES:,} bytes are read. Download the file again."
                 )
             content = read_up_to(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
-            f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
+            f"{path} is damaged: it cannot be decompressed ({error}). Download the file again."
         ) from error
     if len(shape) < ndim or len(content) != size:
         more = "more than " if len(content) > size else ""
         raise ValueError(
-            f"{path} is damaged: it holds {more}{len(start) + len(content) - bool(more)} bytes, "
-            f"but its header announces {header + size}, an array of shape {shape}. Fetch the file "
-            "again."
+            f"{path} is damaged: it has {more}{len(start) + len(content) - bool(more)} "
+            f"bytes, but its header declares {header + size}, an array of shape {shape}. "
+            "Download the file again."
         )
     return np.frombuffer(content, np.uint8).reshape(shape)

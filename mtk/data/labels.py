@@ -28,8 +28,8 @@ def require_labels(
     ]
     if unlabelled:
         raise ValueError(
-            f"No example of the training split has a label for: {', '.join(unlabelled)}. "
-            "Leave such a task out, or give it labels."
+            f"No example of the training split has a label for: {', '.join(unlabelled)}. Leave "
+            "these tasks out, or provide labels."
         )
 
 

@@ -44,8 +44,8 @@ def temperature_shares(
     first, last = temperature if isinstance(temperature, tuple) else (temperature, temperature)
     if not (first > 0 and last > 0 and sizes and min(sizes.values()) > 0):
         raise ValueError(
-            "`temperature` and all `sizes` are positive. "
-            f"Received: temperature={temperature}, sizes={dict(sizes)}"
+            "`temperature` and all `sizes` must be positive. Received: "
+            f"temperature={temperature}, sizes={dict(sizes)}"
         )
     at = np.full(steps, first) if first == last else np.linspace(first, last, steps)
     logarithms = np.log(np.array([*sizes.values()], np.float64))
@@ -88,11 +88,11 @@ def task_counts(
         or (shares.sum(-1) <= 0).any()
     ):
         raise ValueError(
-            "Shares are finite numbers, none negative and not all zero, one for each task, or for "
+            "Shares must be finite, non-negative and not all zero, one for each task, or for "
             f"each task at each of {steps} steps. Received: {list(weights)}"
         )
     if not 0 < batch_size < 1 << 30:
-        raise ValueError(f"A batch holds one example or more. Received: {batch_size}")
+        raise ValueError(f"`batch_size` must be 1 or more. Received: {batch_size}")
     shares = np.atleast_2d(shares)
     cuts = np.cumsum(shares / shares.sum(-1, keepdims=True), axis=1) * batch_size
     # After the last task with a share, the cut is at the end, whatever the rounding.
@@ -141,7 +141,7 @@ def mixed_batches(
     if set(weights) != set(sources):
         raise ValueError(
             f"Weights are given for {sorted(weights)}, but the tasks are {sorted(sources)}. "
-            "Give one weight to each task."
+            "Give one weight for each task."
         )
     shares = np.stack(np.broadcast_arrays(*(weights[task] for task in sources)), axis=-1)
     shares = shares[0] if len(shares) == 1 and shares.ndim == 2 else shares
@@ -194,8 +194,8 @@ def per_task_batches(
     share, rest = divmod(batch_size, len(sources))
     if rest or not share:
         raise ValueError(
-            f"Equal shares need a batch size that is a multiple of the {len(sources)} tasks. "
-            f"Received: {batch_size}"
+            "Equal shares need a batch size that is a multiple of the number of tasks, "
+            f"{len(sources)}. Received: {batch_size}"
         )
     starts = share * np.arange(steps + 1, dtype=np.int64)
     streams = {

@@ -52,8 +52,8 @@ def load_mnist(data_dir: str | None = None) -> Mnist:
         return _from_npz(path)
     error = ValueError(
         f"No MNIST at {path}: expected a folder with the files "
-        f"{', '.join(name for names in _IDX_FILES.values() for name in names)} (or with .gz at "
-        "their end), or one .npz file."
+        f"{', '.join(name for names in _IDX_FILES.values() for name in names)} (optionally with "
+        "the suffix .gz), or one .npz file."
     )
     return synthetic.instead(error, _synthetic)
 
@@ -106,8 +106,9 @@ def _from_tfds() -> Mnist:
         import tensorflow_datasets as tfds
     except ImportError as error:
         missing = ImportError(
-            "Without `data_dir` MNIST comes from TensorFlow Datasets, which is not installed. "
-            f"Install it by: {extras.command('tfds')}, or give a folder with MNIST's IDX files."
+            "Without `data_dir`, MNIST is read from TensorFlow Datasets, which is not "
+            f"installed. Install it with: {extras.command('tfds')}, or give a folder with MNIST's "
+            "IDX files."
         )
         missing.__cause__ = error
         return synthetic.instead(missing, _synthetic)
@@ -134,7 +135,7 @@ def _checked(images: np.ndarray, labels: np.ndarray, origin: str) -> Digits:
     wrong = np.flatnonzero((labels < 0) | (labels > 9))
     if wrong.size:
         raise ValueError(
-            f"{origin}: labels are digits from 0 to 9. "
-            f"Received: {labels[wrong[0]]} at position {wrong[0]}"
+            f"{origin}: labels must be digits from 0 to 9. Received: {labels[wrong[0]]} at "
+            f"position {wrong[0]}"
         )
     return Digits(images, labels.astype(np.int32))

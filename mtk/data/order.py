@@ -24,7 +24,7 @@ def derive_seed(seed: int, *path: int) -> int:
         ValueError: If the seed is negative.
     """
     if seed < 0:
-        raise ValueError(f"A seed is a whole number, 0 or more. Received: {seed}")
+        raise ValueError(f"A seed must be an integer, 0 or more. Received: {seed}")
     sequence = np.random.SeedSequence(seed, spawn_key=path)
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
@@ -95,9 +95,9 @@ def _forgotten() -> Iterator[None]:
 
 def _check(num_examples: int, starts: np.ndarray, first_step: int) -> None:
     if num_examples < 1:
-        raise ValueError(f"There must be at least one example to read. Received: {num_examples}")
+        raise ValueError(f"`num_examples` must be 1 or more. Received: {num_examples}")
     if starts.ndim != 1 or not starts.size or starts[0] < 0 or (np.diff(starts) < 0).any():
-        raise ValueError("`starts` must be a vector of positions, 0 or more, that never decrease.")
+        raise ValueError("`starts` must be a non-decreasing vector of positions, 0 or more.")
     if not 0 <= first_step < starts.size:
         raise ValueError(
             f"`first_step` must lie in 0 ... {starts.size - 1}, the number of steps. "

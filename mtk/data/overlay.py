@@ -39,8 +39,9 @@ def overlay(left: np.ndarray, right: np.ndarray, offset: int, canvas: int) -> np
     number, height, width = left.shape
     if offset < 0 or canvas < max(height, width) + offset:
         raise ValueError(
-            f"Two images of {height}x{width} pixels, {offset} pixels apart, do not fit on a canvas "
-            f"of {canvas}x{canvas}. Take a larger canvas or a smaller offset, 0 or more."
+            f"Two images of {height}x{width} pixels, {offset} pixels apart, do not fit on a "
+            f"canvas of {canvas}x{canvas} pixels. Use a larger canvas or a smaller offset (0 or "
+            "more)."
         )
     both = np.zeros((number, canvas, canvas), left.dtype)
     both[:, :height, :width] = left
@@ -81,7 +82,7 @@ def make_pairs(
         ValueError: If `partners` is less than one.
     """
     if partners < 1:
-        raise ValueError(f"A digit is paired with 1 partner or more. Received: partners={partners}")
+        raise ValueError(f"`partners` must be 1 or more. Received: partners={partners}")
     generator = np.random.default_rng(seed)
     number = len(digits.labels)
     left = digits.take(np.tile(np.arange(number), partners))

@@ -40,21 +40,21 @@ def read_png(path: Path, bits: int, colour_type: int) -> np.ndarray:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     if len(content) < _HEADER.size or not content.startswith(_SIGNATURE):
-        raise ValueError(f"{path} is no PNG file, or it is cut short. Fetch the file again.")
+        raise ValueError(f"{path} is not a PNG file, or it is truncated. Download the file again.")
     _, width, height, found_bits, found_type = _HEADER.unpack_from(content)
     if (found_bits, found_type) != (bits, colour_type):
         kind = _KINDS.get(found_type, f"colour type {found_type}")
         raise ValueError(
-            f"{path}: expected a PNG file with {bits} bits a channel, {_KINDS[colour_type]}. "
+            f"{path}: expected a PNG file with {bits} bits per channel, {_KINDS[colour_type]}. "
             f"Received: {found_bits} bits, {kind}"
         )
     if width * height > _MOST_PIXELS:
         raise ValueError(
-            f"{path} has {width}x{height} pixels; more than {_MOST_PIXELS:,} are not decoded."
+            f"{path} has {width}x{height} pixels; at most {_MOST_PIXELS:,} pixels are decoded."
         )
     dtype = tf.uint8 if bits == 8 else tf.uint16
     try:
         pixels = tf.io.decode_png(content, channels=_CHANNELS[colour_type], dtype=dtype)
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"{path} is damaged or cut short. Fetch the file again.") from error
+        raise ValueError(f"{path} is damaged or truncated. Download the file again.") from error
     return pixels.numpy()

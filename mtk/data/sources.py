@@ -39,9 +39,9 @@ def check_room(what: str, size: int) -> None:
     room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > room:
         raise ValueError(
-            f"{what} takes {size / 1e9:,.1f} GB, and this machine has {room / 1e9:,.1f} GB of "
-            "memory. Give `mtk.workloads.Datasets` data sets that read files, or "
-            "`mtk.workloads.Arrays` arrays of `np.load(path, mmap_mode='r')`."
+            f"{what} takes {size / 1e9:,.1f} GB, but this machine has {room / 1e9:,.1f} GB of "
+            "memory. Use `mtk.workloads.Datasets` with data sets that read files, or "
+            "`mtk.workloads.Arrays` with arrays from `np.load(path, mmap_mode='r')`."
         )
 
 
@@ -113,7 +113,7 @@ def _length(arrays: Structure) -> int:
     lengths = {int(array.shape[0]) for array in tf.nest.flatten(arrays)}
     if len(lengths) != 1:
         raise ValueError(
-            "All arrays must hold the same number of examples along their first axis. "
-            f"Received lengths: {sorted(lengths)}"
+            "All arrays must have the same number of examples along their first axis. Received "
+            f"lengths: {sorted(lengths)}"
         )
     return lengths.pop()

@@ -23,8 +23,8 @@ def split(num_examples: int, sizes: Sequence[int], seed: int) -> list[np.ndarray
     """
     if min(sizes) < 1 or sum(sizes) > num_examples:
         raise ValueError(
-            f"Cannot split {counted(num_examples, 'example')} into subsets of {list(sizes)}: each "
-            "needs one example or more, and together no more than there are."
+            f"Cannot split {counted(num_examples, 'example')} into subsets of {list(sizes)}: "
+            "each subset needs 1 or more examples, and their sum must not exceed the total."
         )
     order = np.random.default_rng(seed).permutation(num_examples)
     return np.split(order, np.cumsum(sizes))[: len(sizes)]

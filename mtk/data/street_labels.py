@@ -54,5 +54,5 @@ def categories(label_ids: np.ndarray) -> np.ndarray:
     """
     wrong = label_ids[label_ids >= _NUMBER]
     if wrong.size:
-        raise ValueError(f"label ids lie in 0 ... {_NUMBER - 1}. Received: {int(wrong[0])}")
+        raise ValueError(f"label ids must lie in 0 ... {_NUMBER - 1}. Received: {int(wrong[0])}")
     return _CATEGORY[label_ids]

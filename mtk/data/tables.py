@@ -145,9 +145,9 @@ def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, l
         ValueError: If it is not such a file, or lacks a column.
     """
     if not path.is_file():
-        raise ValueError(f"There is no table at {str(path)!r}. Name a CSV file.")
+        raise ValueError(f"There is no table at {str(path)!r}. Give the path of a CSV file.")
     if not (isinstance(delimiter, str) and len(delimiter) == 1):
-        raise ValueError(f"`delimiter` is one character, such as ';'. Received: {delimiter!r}")
+        raise ValueError(f"`delimiter` must be one character, such as ';'. Received: {delimiter!r}")
     opened = gzip.open if path.suffix == ".gz" else open
     columns: dict[str, list[str]] = {name: [] for name in needed}
     try:
@@ -160,16 +160,16 @@ def read(path: Path, needed: Sequence[str], delimiter: str = ",") -> dict[str, l
             for row in filter(None, reader):
                 if len(row) != len(names):
                     raise ValueError(
-                        f"{str(path)!r}, line {reader.line_num}: there are {len(row)} cells, and "
-                        f"its head names {len(names)} columns. A {delimiter!r} in a cell needs "
-                        "quotes around the cell."
+                        f"{str(path)!r}, line {reader.line_num} has {len(row)} cells, but the "
+                        f"header has {len(names)} columns. A cell that contains {delimiter!r} must "
+                        "be quoted."
                     )
                 for append, place in places:
                     append(_stripped(row[place]))
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 ({error}). Save it as UTF-8.") from error
     except (csv.Error, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is no table that can be read: {error}") from error
+        raise ValueError(f"{str(path)!r} cannot be read as a table: {error}") from error
     return columns
 
 
@@ -182,10 +182,12 @@ def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> Non
         known = ", ".join(names) or "none"
         hint = ""
         if len(names) == 1 and (found := [mark for mark in ";\t|," if mark in known]):
-            hint = f" Is {found[0]!r} what stands between cells? Then give it as `delimiter`."
-        raise ValueError(f"{str(path)!r} lacks the columns {missing}. There are: {known}.{hint}")
+            hint = f" If cells are separated by {found[0]!r}, give it as `delimiter`."
+        raise ValueError(
+            f"{str(path)!r} lacks the columns {missing}. Its columns are: {known}.{hint}"
+        )
     if twice := [name for name in needed if names.count(name) > 1]:
-        raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the others.")
+        raise ValueError(f"{str(path)!r} has more than one column {twice}. Rename the duplicates.")
 
 
 def places(cells: Sequence[str], texts: Sequence[str]) -> np.ndarray:
@@ -204,8 +206,9 @@ def as_numbers(cells: Sequence[str], name: str) -> np.ndarray:
         found = np.array([_number(cell) for cell in cells], float)
     except ValueError as error:
         raise ValueError(
-            f"The column {name!r} is not of numbers alone: {error}. Write 1234.5 or 1.2e3, and "
-            "nothing where there is none; texts are categories."
+            f"The column {name!r} has values that are not numbers: {error}. Write numbers as "
+            "1234.5 or 1.2e3, and leave the cell empty if the number is missing; use strings only "
+            "in categories."
         ) from None
     if (np.abs(found) > _LARGEST).any():
         raise ValueError(
@@ -234,23 +237,25 @@ def _check_texts(name: str, cells: Sequence[str], texts: str | Sequence[str]) ->
         isinstance(text, str) for text in named
     ):
         raise ValueError(
-            f"The target {name!r} is a text, such as '1', a list of texts, or None for numbers. "
-            f"Received: {texts!r}"
+            f"The target {name!r} must be a string, such as '1', a list of strings, or None for "
+            f"numbers. Received: {texts!r}"
         )
     there = {*cells} - {""}
     if isinstance(texts, str):
         if texts not in there or len(there) == 1:
-            raise ValueError(f"The column {name!r} says {texts!r} in every row, or in none.")
+            raise ValueError(
+                f"The column {name!r} has the value {texts!r} in every row, or in none."
+            )
         return
     if len(texts) < 2 or len({*texts}) < len(texts):
         raise ValueError(
-            f"The texts of {name!r} are two or more, each once. Received: {texts!r}. To recognize "
-            "one among all, give it alone, not as a list."
+            f"The list of values of {name!r} must have two or more, each once. Received: "
+            f"{texts!r}. To distinguish one value from all others, give it alone, not as a list."
         )
     if others := sorted(there - {*texts}):
         raise ValueError(
-            f"The column {name!r} says {others[:5]} too, which are not among its texts {texts!r}. "
-            "Name all of them; where a label is missing, the cell is empty."
+            f"The column {name!r} also has the values {others[:5]}, which are not in {texts!r}. "
+            "List all values; cells of missing labels must be empty."
         )
     if absent := [text for text in texts if text not in there]:
-        raise ValueError(f"The column {name!r} says {absent} in no row.")
+        raise ValueError(f"The column {name!r} has the value {absent} in no row.")

@@ -39,7 +39,7 @@ def translate_lines(
         output.flush()
         for number, longer in enumerate(cut, start=first + 1):
             if longer:
-                text = f"line {number} is longer than the model reads: its end is left out."
+                text = f"line {number} is longer than the model's maximum length and is truncated."
                 meter.display.say(f"warning: {text}", "yellow")
         meter.add(len(texts))
 
@@ -49,8 +49,8 @@ def _decoded(number: int, line: bytes) -> str:
         return line.decode("utf-8").rstrip("\r")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Line {number} of the input is no UTF-8: byte {error.start + 1} is "
-            f"0x{line[error.start]:02x}. Convert it, by iconv for instance."
+            f"Line {number} of the input is not UTF-8: byte {error.start + 1} is "
+            f"0x{line[error.start]:02x}. Convert it, for example with iconv."
         ) from error
 
 

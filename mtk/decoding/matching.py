@@ -34,10 +34,10 @@ def check_vocabulary(network: keras.Model, vocabulary: Vocabulary) -> None:
         own = f"{size} pieces"
     if not same:
         raise ValueError(
-            f"The network has another vocabulary than the corpus: {own}, where the corpus has "
-            f"{len(vocabulary):,} pieces, for {', '.join(vocabulary.languages)}. The same ids mean "
-            "other text. Give the configuration that the network was trained with, and the corpus "
-            "as it was then."
+            f"The vocabulary of the network differs from that of the corpus: {own}, but the "
+            f"corpus has {len(vocabulary):,} pieces, for {', '.join(vocabulary.languages)}. So the "
+            "same ids mean different text. Use the configuration and the corpus that the network "
+            "was trained with."
         )
 
 

@@ -88,17 +88,17 @@ class Search:
     def __post_init__(self) -> None:
         if self.max_length < 1 or self.beam < 1:
             raise ValueError(
-                "`max_length` and `beam` are numbers of tokens and of sequences, 1 or more. "
-                f"Received: max_length={self.max_length}, beam={self.beam}"
+                "`max_length` (tokens) and `beam` (sequences) must be 1 or more. Received: "
+                f"max_length={self.max_length}, beam={self.beam}"
             )
         if not self.length_penalty >= 0:
             raise ValueError(
-                "`length_penalty` is 0 or more: a negative one would favour sequences that stop "
-                f"at once. Received: length_penalty={self.length_penalty}"
+                "`length_penalty` must be 0 or more: a negative one would favour sequences "
+                f"that end immediately. Received: length_penalty={self.length_penalty}"
             )
         if self.start < 0 or self.end < 1 or self.start == self.end:
             raise ValueError(
-                "`start` and `end` are two different ids, and 0 is padding. "
+                "`start` and `end` must be different ids, and not 0, which is padding. "
                 f"Received: start={self.start}, end={self.end}"
             )
 

@@ -158,8 +158,9 @@ def served(
     modules = {"ids": ServedIds(network, decoding, vocabulary)}
     if importlib.util.find_spec("tensorflow_text") is None:
         warnings.warn(
-            "No SavedModel that reads and writes text is exported, only the one for token ids: "
-            f"tensorflow-text is not installed. Install it by: {extras.command('text')}",
+            "Only the SavedModel for token ids is exported, not the one that reads and writes "
+            "text, because tensorflow-text is not installed. Install it with: "
+            f"{extras.command('text')}",
             stacklevel=2,
         )
     else:

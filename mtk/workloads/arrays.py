@@ -128,8 +128,8 @@ def _splits(train: Any, validation: Any, test: Any, seed: int) -> dict[str, Any]
     possible = all(0 < share < 1 for share in shares.values()) and sum(shares.values()) < 1
     if "train" in shares or not possible:
         raise ValueError(
-            "The training split is `(x, y)`; of the others each is `(x, y)` too, or a share of the "
-            f"training split between 0 and 1. Received shares: {shares}"
+            "The training split must be `(x, y)`; each other split must be `(x, y)` or a share "
+            f"of the training split between 0 and 1. Received shares: {shares}"
         )
     found = {what: _as_arrays(what, given) for what, given in found.items() if what not in shares}
     if shares:
@@ -146,20 +146,20 @@ def _splits(train: Any, validation: Any, test: Any, seed: int) -> dict[str, Any]
 def _as_arrays(what: str, given: Any) -> Any:
     if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
         raise ValueError(
-            f"The {what} split is `(x, y)` or `(x, y, mask)` of arrays. Received: "
+            f"The {what} split must be `(x, y)` or `(x, y, mask)` of arrays. Received: "
             f"{type(given).__name__}"
         )
     arrays = _with_tuples(given)
     if any(not array.ndim for array in tf.nest.flatten(arrays)):
         raise ValueError(
-            f"An array of the {what} split is a single number. A list is a list of arrays: give "
-            "lists of numbers as `np.array(...)`."
+            f"An array of the {what} split is a single number. A list is read as a list of "
+            "arrays, so give lists of numbers as `np.array(...)`."
         )
     lengths = sorted({len(array) for array in tf.nest.flatten(arrays)})
     if len(lengths) > 1 or not lengths[0]:
         raise ValueError(
-            f"The arrays of the {what} split have the same number of examples, one or more, along "
-            f"their first axis. Received lengths: {lengths}"
+            f"The arrays of the {what} split must have the same number of examples, one or "
+            f"more, along their first axis. Received lengths: {lengths}"
         )
     return arrays
 
@@ -174,7 +174,7 @@ def _with_tuples(given: Any) -> Any:
     # Texts of pandas and of `tf.data` are objects too.
     if array.dtype == object and not all(isinstance(each, (str, bytes)) for each in array.flat):
         raise ValueError(
-            "An array holds Python objects, such as rows of different lengths, columns of "
-            "different types, or missing texts. Give numbers or texts in arrays of their own."
+            "An array contains Python objects, such as rows of different lengths, columns of "
+            "different types, or missing strings. Give separate arrays of numbers or strings."
         )
     return array

@@ -121,8 +121,8 @@ class Workload(abc.ABC):
     def _source_of(self, split: str) -> Source:
         if split not in self._splits:
             raise TypeError(
-                f"The workload {type(self).__name__} has no data. Give it three sources, such as "
-                "`mtk.data.in_memory(...)`, by `super().__init__(train, validation, test)`; or "
+                f"The workload {type(self).__name__} has no data. Pass three sources, such as "
+                "`mtk.data.in_memory(...)`, to `super().__init__(train, validation, test)`; or "
                 "define `num_train`, `train`, `train_evaluation`, `validation` and `test`."
             )
         return self._splits[split]
@@ -203,8 +203,9 @@ class Workload(abc.ABC):
         if not 0 < batch_size <= self.num_train:
             raise ValueError(
                 f"The batch size must lie in 1 ... {self.num_train}, the size of {self.name}'s "
-                f"training split. Received: {batch_size}. Give another one: "
-                "`Optimization(batch_size=...)` in a program, --batch_size=... in a command."
+                f"training split. Received: {batch_size}. Set it with "
+                "`Optimization(batch_size=...)` in a program, or --batch_size=... on the command "
+                "line."
             )
         return self.num_train // batch_size
 

@@ -11,7 +11,7 @@ _FONT = 13
 _LINE = 16
 _TOP = _LINE + _MARGIN  # The legend of the colors is above the images.
 _COLOURS = {"right": (0, 110, 0), "wrong": (200, 0, 0), "missed": (20, 60, 200)}
-_KEY = {"right": "has it, found", "wrong": "+ found, has it not", "missed": "- has it, not found"}
+_KEY = {"right": "true positive", "wrong": "+ false positive", "missed": "- false negative"}
 
 
 def captioned(

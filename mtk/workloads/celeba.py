@@ -62,8 +62,8 @@ class CelebA(Workload):
         empty = [split for split, found in faces.items() if not len(found.images)]
         if empty:
             raise ValueError(
-                f"The prepared faces in {data_dir} have none for: {', '.join(empty)}. Prepare them "
-                "from images of all three splits."
+                f"The prepared faces in {data_dir} have no images for: {', '.join(empty)}. "
+                "Prepare them again with images of all three splits."
             )
         self.tasks = [_classification(name) for name in ATTRIBUTES]
         self.widths = widths

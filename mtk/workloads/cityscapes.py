@@ -57,8 +57,8 @@ class CityScapes(StreetScenes):
         number = len(data.train.images)
         if not 0 < num_validation < number:
             raise ValueError(
-                f"{data_dir} has {number} training scenes, of which `num_validation` are kept for "
-                f"validation: at least one, and not all. Received: {num_validation}"
+                f"`num_validation` must be at least 1 and less than the {number} training "
+                f"scenes of {data_dir}. Received: {num_validation}"
             )
         sizes = (number - num_validation, num_validation)
         train, validation = (data.train.take(part) for part in split(number, sizes, data_seed))

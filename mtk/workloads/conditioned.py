@@ -73,8 +73,8 @@ class Conditioned(Workload):
         def carrying(inputs: Any, *rest: Any) -> tuple[Any, ...]:
             if not rest:
                 raise ValueError(
-                    f"A batch of {self.workload.name} is no (x, y): its tasks have inputs of their "
-                    "own. Conditioned wraps workloads whose tasks share their input."
+                    f"A batch of {self.workload.name} is not (x, y): its tasks have separate "
+                    "inputs. Conditioned needs a workload whose tasks share their input."
                 )
             return (conditioning.with_same(inputs, self.preference), *rest)
 

@@ -55,17 +55,17 @@ class Datasets(Workload):
         for what, given in (("train", train), ("validation", validation), ("test", test)):
             if not isinstance(given, tf.data.Dataset):
                 raise ValueError(
-                    f"The {what} data set is a `tf.data.Dataset` of examples, such as "
-                    "`tf.data.Dataset.from_generator(...)` makes; `mtk.workloads.Arrays` takes "
-                    f"arrays. Received: {type(given).__name__}"
+                    f"The {what} data set must be a `tf.data.Dataset` of examples, such as from "
+                    "`tf.data.Dataset.from_generator(...)`; for arrays, use "
+                    f"`mtk.workloads.Arrays`. Received: {type(given).__name__}"
                 )
             if int(given.cardinality()) == tf.data.INFINITE_CARDINALITY:
                 raise ValueError(f"The {what} data set never ends: leave out `repeat()`.")
         known = int(train.cardinality()) if num_train is None else num_train
         if known < 1:
             raise ValueError(
-                "How many examples the train data set has is not known. Give `num_train`, which "
-                f"`sum(1 for _ in train)` counts. Received: num_train={num_train}"
+                "The number of training examples is unknown. Give `num_train`; `sum(1 for _ in "
+                f"train)` counts the examples. Received: num_train={num_train}"
             )
         self.num_train = known
 
@@ -106,7 +106,7 @@ def _check_examples(what: str, spec: Any, inputs: Any) -> None:
     wanted = [tuple(part.shape) for part in tf.nest.flatten(inputs)]
     if [shape.rank for shape in shapes] == [len(shape) for shape in wanted]:
         raise ValueError(
-            f"The {what} data set gives batches: inputs {[tuple(s) for s in shapes]} for a network "
-            f"that reads {wanted}, with the batch axis. Give single examples, without "
-            "`batch()`: the workload makes batches of them."
+            f"The {what} data set is batched: inputs {[tuple(s) for s in shapes]} for a network "
+            f"that reads {wanted}, including the batch axis. Give single examples, without "
+            "`batch()`; the workload batches them."
         )

@@ -62,8 +62,8 @@ class MultiMNIST(DigitPairs):
         number = len(digits.labels)
         if not 0 < num_validation < number:
             raise ValueError(
-                f"`num_validation` is above 0 and below the number of training digits, {number:,}. "
-                f"Received: num_validation={num_validation!r}"
+                "`num_validation` must be above 0 and below the number of training digits, "
+                f"{number:,}. Received: num_validation={num_validation!r}"
             )
         sizes = (number - num_validation, num_validation)
         train, validation = (digits.take(half) for half in split(number, sizes, data_seed))

@@ -166,16 +166,16 @@ def _check_columns(
     for what, names in given.items():
         kind, means = (Mapping, "a dict") if what == "targets" else (Sequence, "a list")
         if isinstance(names, str) or not isinstance(names, kind):
-            raise ValueError(f"`{what}` names several columns, as {means}. Received: {names!r}")
+            raise ValueError(f"`{what}` must name several columns, as {means}. Received: {names!r}")
     every = [*numbers, *categories, *targets]
     if twice := sorted({name for name in every if every.count(name) > 1}):
         raise ValueError(
-            f"The columns {twice} are named more than once. What is predicted is not read, and "
-            "what is read is a number or a category."
+            f"The columns {twice} are given more than once. A column must be either a target, a "
+            "number or a category."
         )
     if not targets or not (numbers or categories):
         raise ValueError(
-            "Name a column or more to read, in `numbers` or `categories`, and targets."
+            "Give one or more input columns, in `numbers` or `categories`, and targets."
         )
 
 
@@ -188,7 +188,7 @@ def _check_labelled(name: str, missing: np.ndarray, parts: Sequence[np.ndarray])
         if missing[part].all():
             raise ValueError(
                 f"The target {name!r} has no label in the {split_name} rows. Leave it out, or "
-                "split the rows in another way: `data_seed`."
+                "change the split with `data_seed`."
             )
 
 

@@ -180,8 +180,9 @@ class Translation(Workload):
         fitting = fitting_pairs(self.corpus.pairs(TRAIN, language), longest)
         if not fitting.size:
             raise ValueError(
-                f"No training pair of {language!r} has at most {longest} tokens a side, special "
-                "ones included. Give the corpus shorter pairs, or allow more: lengths.longest."
+                f"No training pair of {language!r} has at most {longest} tokens per side, "
+                "including special tokens. Add shorter pairs to the corpus, or increase "
+                "lengths.longest."
             )
         return fitting
 
@@ -213,7 +214,7 @@ def _by_language(
     names = list(rates) if isinstance(rates, Mapping) else list(languages)
     if len(rates) != len(languages) or set(names) != set(languages):
         raise ValueError(
-            f"`sampling_rates` are one number for each language, {list(languages)}. "
+            f"`sampling_rates` must have one number for each language, {list(languages)}. "
             f"Received: {rates}"
         )
     if isinstance(rates, Mapping):

@@ -152,7 +152,7 @@ def test_progress_writes_lines_where_there_is_no_terminal(model, batches, tmp_pa
     fit(model, batches, selection, progress)
     text = stream.getvalue()
     first, traced, *lines = text.splitlines()
-    assert (first, traced[:6]) == ("tracing the first step …", "traced")
+    assert (first, traced[:6]) == ("tracing the first step …", "first ")
     assert "step  3/20" in lines[2]
     assert "steps/s" in lines[2]
     assert "odd loss" in lines[2]
@@ -231,7 +231,7 @@ def test_a_resume_says_from_which_step(model):
     progress.set_model(model)
     progress.start = 40
     progress.on_train_begin()
-    assert stream.getvalue().startswith("Going on after step 40")
+    assert stream.getvalue().startswith("Resuming after step 40")
 
 
 @pytest.mark.parametrize("colours", some([True, False], [True]))

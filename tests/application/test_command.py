@@ -131,7 +131,7 @@ def test_studies_are_listed(folder, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not valid JSON"),
         ('{"runs": 3}', "'runs' is 3"),
         ('{"runs": [{"hash": "../x"}]}', "'hash' is '../x'"),
         (None, "is a device or a pipe"),
@@ -183,4 +183,7 @@ def test_the_working_directory_was_removed(tmp_path):
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr == "error: The working directory was removed. Change to another one.\n"
+    assert (
+        done.stderr
+        == "error: The working directory does not exist any more. Change to another one.\n"
+    )

@@ -86,8 +86,8 @@ FAULTS = {
     "unknown module": ("from mtk import combinerz", "Did you mean 'combiners'"),
     "unknown package": ("import nosuchpackage", "no module 'nosuchpackage'"),
     "undefined macro": ("probe.drive.stops = %stop", "macro %stop is not defined"),
-    "bad literal": ("probe.drive.road = A1", "A text needs quotes"),
-    "no value": ("probe.drive.road = ", "A text needs quotes"),
+    "bad literal": ("probe.drive.road = A1", "Strings need quotes"),
+    "no value": ("probe.drive.road = ", "Strings need quotes"),
     "no equals sign": ("probe.drive.road 'A1'", "expected ':' or '='"),
     "open bracket": ("probe.drive.names = ['a',", "never closed"),
     "open text": ("probe.drive.road = '''a", "never closed"),
@@ -103,7 +103,7 @@ FAULTS = {
     "text for a sequence": ("probe.drive.loads = ['a']", "must be"),
     "pair of three": ("probe.drive.size = (1, 2, 3)", "must be"),
     "missing value": ("probe.drive.stops = %gin.REQUIRED", "'probe.drive.stops' needs a value"),
-    "unused macro": ("stops = 3", "nothing uses it as %stops"),
+    "unused macro": ("stops = 3", "never used as %stops"),
     "missing include": ("include 'bose.gin'", "bose.gin"),
     "own include": ("include 'base.gin'", "includes itself"),
 }
@@ -175,7 +175,7 @@ def test_missing_file_suggests_its_neighbour(write):
 
 def test_missing_argument_of_the_root(write):
     config.parse([write(f"{HEAD}probe.drive.engine = @probe.Engine\n")])
-    with pytest.raises(config.ConfigError, match="no 'road'"):
+    with pytest.raises(config.ConfigError, match="does not set 'road'"):
         config.bound(probe.drive)
     assert config.bound(probe.drive, given=["road"])(road="B2")["road"] == "B2"
 

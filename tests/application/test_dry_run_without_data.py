@@ -43,7 +43,7 @@ def test_step_is_timed_on_synthetic_batches_and_said_so(name, capsys):
     said = capsys.readouterr().out
     assert "SYNTHETIC DATA" in said
     assert "(not given)" in said
-    assert "at most while 2 examples" in said
+    assert "with 2 examples per step" in said
 
 
 LOADERS = {

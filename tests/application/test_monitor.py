@@ -78,19 +78,19 @@ def test_a_task_called_mean():
     ("given", "message"),
     [
         ("a_los", "Did you mean 'a_loss'.*a_acc, a_loss, b_loss, b_what, mean_loss, relative_loss"),
-        ("b_what", r"is not known.*monitor=\('b_what', 'max'\)"),
-        (["a_acc", "b_what"], "is not known"),
+        ("b_what", r"is unknown.*monitor=\('b_what', 'max'\)"),
+        (["a_acc", "b_what"], "is unknown"),
         (("a_acc", "up"), "No evaluation measures 'up'"),
         ({"a_acc": "up"}, "'min' or 'max'"),
         ({"a_acc": None}, "'min' or 'max'"),
-        ([], "at least one"),
-        ({}, "at least one"),
+        ([], "one or more metrics"),
+        ({}, "one or more metrics"),
         (["a_acc", "a_acc"], "each once"),
         (["a_acc", "val_a_acc"], "each once"),
         (3, r"(?s)mean_loss.*Received: 3"),
         ([3], "Received: 3"),
         ("", "No evaluation measures ''"),
-        (["relative_loss", "a_acc"], "a mean by itself"),
+        (["relative_loss", "a_acc"], "a mean itself"),
     ],
 )
 def test_wrong_forms(given, message):
@@ -412,7 +412,7 @@ def test_names_of_a_model():
     model = model_of("mse", "mae", found=["mae", Custom("what")])
     assert monitor_of(["t0_mae", "t1_loss"], model).direction == "min"
     assert monitor_of(("t0_what", "max"), model).direction == "max"
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="is unknown"):
         monitor_of("t0_what", model)
     with pytest.raises(ValueError, match="No evaluation measures 't0_weight'"):
         monitor_of(("t0_weight", "max"), model)

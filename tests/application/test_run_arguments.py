@@ -23,7 +23,7 @@ def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
     with pytest.raises(ValueError, match="is not empty"):
         start(workload, tmp_path)
     (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds a finished run"):
+    with pytest.raises(ValueError, match="contains a finished run"):
         start(workload, tmp_path)
     with pytest.raises(ValueError, match="is not empty"):
         start(workload, tmp_path / "notes.txt")
@@ -33,7 +33,7 @@ def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
 @pytest.mark.parametrize("below", ["run", "deep/run"])
 def test_run_folder_under_a_file_is_refused(tiny, tmp_path, below):
     (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(ValueError, match=r"cannot be made: '.*notes\.txt' is not a folder"):
+    with pytest.raises(ValueError, match=r"cannot be created: '.*notes\.txt' is not a folder"):
         start(tiny, tmp_path / "notes.txt" / below)
 
 
@@ -42,7 +42,7 @@ def test_run_folder_that_cannot_be_made_is_refused_at_once():
         raise AssertionError("The data must not be loaded.")
 
     # There even the superuser cannot make a folder.
-    with pytest.raises(ValueError, match=r"'/proc/x' cannot be made: '/proc' .*--run_dir"):
+    with pytest.raises(ValueError, match=r"'/proc/x' cannot be created: '/proc' .*--run_dir"):
         start(workload, "/proc/x")
 
 
@@ -63,8 +63,8 @@ def test_run_without_folder_is_refused(tiny):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps": None}, "one of them"),
-        ({"epochs": 3}, "one of them"),
+        ({"steps": None}, "either `epochs` or `steps`"),
+        ({"epochs": 3}, "either `epochs` or `steps`"),
         ({"steps": 0}, "steps=0"),
         ({"evaluate_every": 0}, "evaluate_every=0"),
         ({"patience": 0}, "patience"),
@@ -87,8 +87,8 @@ def test_run_without_folder_is_refused(tiny):
         ),
         ({"combiner": lambda: combiners.StaticWeights({"left": 1, "up": 1})}, "'up'"),
         ({"learning_rate": -0.1}, r"learning_rate=-0\.1"),
-        ({"learning_rate": 0.0}, "is a finite number above 0"),
-        ({"learning_rate": float("nan")}, "is a finite number above 0"),
+        ({"learning_rate": 0.0}, "must be a finite number above 0"),
+        ({"learning_rate": float("nan")}, "must be a finite number above 0"),
     ],
 )
 def test_arguments_are_checked(tiny, tmp_path, arguments, message):
@@ -129,7 +129,7 @@ def test_dry_run_describes(tiny, text):
 
 
 def test_dry_run_measures_the_memory(text):
-    found = re.search(r"memory +(.*) (.)iB at most while 64 .*, (.*) (.)iB before", text)
+    found = re.search(r"memory +peak (.*) (.)iB with 64 .*, (.*) (.)iB before", text)
     most, before = (float(found[i]) * {"M": 1, "G": 1024}[found[i + 1]] for i in (1, 3))
     assert 100 < before <= most < 16 * 1024  # TensorFlow alone takes some hundred MiB.
 
@@ -148,7 +148,7 @@ def test_peak_of_memory_is_that_of_the_time_since():
 def test_dry_run_times_another_batch(tiny):
     text = describe(tiny, timed=16)
     assert "ms with 16 examples" in text
-    assert "without evaluations, if time goes with examples" in text
+    assert "without evaluations, assuming time proportional to examples" in text
 
 
 @pytest.mark.parametrize(("room", "size"), [(85_334, 64), (85_333, 32), (6_000, 4)])
@@ -167,7 +167,7 @@ def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
 def test_dry_run_batch_out_of_range(tiny, size):
     with pytest.raises(ValueError, match=f"batch size must lie in .* Received: {size}") as raised:
         describe(tiny, timed=size)
-    assert "`Optimization(batch_size=...)` in a program, --batch_size=..." in str(raised.value)
+    assert "`Optimization(batch_size=...)` in a program, or --batch_size=..." in str(raised.value)
 
 
 class Halves(Workload):

@@ -87,10 +87,10 @@ def test_xla_trains_as_without(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precision": "float8"}, "`precision` is one of .*'float8'"),
-        ({"on_nonfinite": "ignore"}, "`on_nonfinite` is one of .*'ignore'"),
+        ({"precision": "float8"}, "`precision` must be one of .*'float8'"),
+        ({"on_nonfinite": "ignore"}, "`on_nonfinite` must be one of .*'ignore'"),
         ({"micro_batches": 0}, "micro_batches=0"),
-        ({"micro_batches": 3}, "64 examples cannot be divided into 3 parts"),
+        ({"micro_batches": 3}, "64 examples cannot be split into 3 equal parts"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_written(tiny, tmp_path, arguments, message):

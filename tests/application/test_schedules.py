@@ -66,10 +66,10 @@ def test_warmup_stable_decay(shape):
     ("given", "named"),
     [
         ({"shape": "cosine"}, "shape"),
-        ({"decay_from": 3}, "one behind it"),
-        ({"decay_to": 3}, "one behind it"),
-        ({"decay_from": 0, "decay_to": 0}, "one behind it"),
-        ({"decay_from": 5, "decay_to": 4}, "one behind it"),
+        ({"decay_from": 3}, "a first step and a later last step"),
+        ({"decay_to": 3}, "a first step and a later last step"),
+        ({"decay_from": 0, "decay_to": 0}, "a first step and a later last step"),
+        ({"decay_from": 5, "decay_to": 4}, "a first step and a later last step"),
     ],
 )
 def test_a_cooldown_begins_and_ends(given, named):

@@ -92,7 +92,7 @@ def test_every_architecture_builds_and_steps(overlay):
 
 def test_an_architecture_on_a_workload_that_has_no_place_for_it():
     overlay = CONFIGS / "architectures" / "mmoe.gin"
-    with pytest.raises(config.ConfigError, match="nothing uses it as %network"):
+    with pytest.raises(config.ConfigError, match="never used as %network"):
         config.parse([CONFIGS / "translation_cldr.gin", overlay])
 
 

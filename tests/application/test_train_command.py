@@ -70,7 +70,14 @@ def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
     assert "Test at step" in done.stdout
     assert str(tmp_path / "run") in done.stdout
     said = [line[:8] for line in done.stderr.splitlines()]
-    stages = ["Starting", "Starting", "Reading ", "Reading ", "tracing ", "traced a"]
+    stages = [
+        "Starting",
+        "Starting",
+        "Reading ",
+        "Reading ",
+        "tracing ",
+        "first st",
+    ]
     assert said == [*stages, "step 2/4", "step 4/4"]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "finished"

@@ -58,9 +58,9 @@ REFUSED = {
     ),
     "a run of its own": (
         "experiment.Training.monitor = [@other/experiment.run()]\n",
-        "does a run of its own",
+        "starts a run",
     ),
-    "a run by a macro": ("x = @experiment.run\n", "does a run of its own"),
+    "a run by a macro": ("x = @experiment.run\n", "starts a run"),
     "a class of Python": (
         "import mtk.tasks\nx = @mtk.tasks.Task.__class__()\n",
         "uses 'builtins.type'",

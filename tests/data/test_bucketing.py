@@ -116,7 +116,7 @@ def test_shares_of_unequal_length(window):
 
 @pytest.mark.parametrize("window", [0, -1])
 def test_bad_window(window):
-    with pytest.raises(ValueError, match="window of 1 step or more"):
+    with pytest.raises(ValueError, match="window of 1 or more steps"):
         bucketed_batches(ragged_source(5), starts_of(np.ones(2, int)), 0, window=window)
 
 

@@ -39,12 +39,12 @@ GOOD = idx_bytes(np.arange(6).reshape(1, 2, 3))
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "begins with nothing, expected 00 00 08 03"),
-        (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47, expected 00 00 08 03"),
-        (idx_bytes(np.arange(6)), "begins with 00 00 08 01, expected 00 00 08 03"),
-        (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
-        (GOOD[:-1], r"holds 21 bytes, but its header announces 22.*\(1, 2, 3\)"),
-        (GOOD + b"\x00", "holds more than 22 bytes, but its header announces 22"),
+        (b"", "starts with nothing; expected 00 00 08 03"),
+        (b"\x89PNG" + GOOD[4:], "starts with 89 50 4e 47; expected 00 00 08 03"),
+        (idx_bytes(np.arange(6)), "starts with 00 00 08 01; expected 00 00 08 03"),
+        (b"\x00\x00\x0d\x03" + GOOD[4:], "starts with 00 00 0d 03"),
+        (GOOD[:-1], r"has 21 bytes, but its header declares 22.*\(1, 2, 3\)"),
+        (GOOD + b"\x00", "has more than 22 bytes, but its header declares 22"),
         (GOOD[:8], "damaged"),
         (GOOD[:10], "damaged"),
         (GOOD[:12], "damaged"),

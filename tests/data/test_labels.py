@@ -35,7 +35,7 @@ def test_one_label_is_enough(labels, mask, missing):
 )
 def test_a_task_without_a_label_is_named(labels, mask, missing):
     masks = {} if mask is None else {"b": mask}
-    with pytest.raises(ValueError, match=r"has a label for: b\. Leave such a task out"):
+    with pytest.raises(ValueError, match=r"has a label for: b\. Leave these tasks out"):
         require_labels({"a": np.ones(2), "b": labels}, masks, {"b": missing})
 
 

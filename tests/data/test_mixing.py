@@ -55,13 +55,13 @@ def test_counts_depend_on_the_seed_and_on_nothing_else():
 
 @pytest.mark.parametrize("weights", [[-0.1, 1.1], [0, 0], [], [[1, 2]], [float("nan"), 1]])
 def test_bad_weights(weights):
-    with pytest.raises(ValueError, match="Shares are finite numbers"):
+    with pytest.raises(ValueError, match="Shares must be finite"):
         task_counts(weights, 8, 10, 0)
 
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_bad_batch_size(batch_size):
-    with pytest.raises(ValueError, match="one example or more"):
+    with pytest.raises(ValueError, match="`batch_size` must be 1 or more"):
         task_counts([1, 1], batch_size, 10, 0)
 
 
@@ -141,7 +141,7 @@ def test_tasks_of_one_size_are_read_in_different_orders():
 
 @pytest.mark.parametrize("batch_size", [7, 1, 0])
 def test_shares_that_cannot_be_equal(sources, batch_size):
-    with pytest.raises(ValueError, match="multiple of the 2 tasks"):
+    with pytest.raises(ValueError, match="multiple of the number of tasks, 2"):
         per_task_batches(sources, batch_size, 5, 0)
 
 

@@ -113,10 +113,10 @@ def test_derived_seeds_differ():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_examples": 0}, "at least one example"),
-        ({"starts": [0, 5, 3]}, "never decrease"),
-        ({"starts": [-1, 5]}, "never decrease"),
-        ({"starts": []}, "never decrease"),
+        ({"num_examples": 0}, "`num_examples` must be 1 or more"),
+        ({"starts": [0, 5, 3]}, "non-decreasing"),
+        ({"starts": [-1, 5]}, "non-decreasing"),
+        ({"starts": []}, "non-decreasing"),
         ({"first_step": 3}, "0 ... 2"),
         ({"first_step": -1}, "0 ... 2"),
         ({"seed": -1}, "0 or more"),

@@ -78,5 +78,5 @@ def test_the_seed_draws_the_partners(digits):
 
 def test_no_partners_are_refused():
     digits = Digits(np.zeros((3, 8, 8), np.uint8), np.zeros(3, np.int32))
-    with pytest.raises(ValueError, match="1 partner or more"):
+    with pytest.raises(ValueError, match="`partners` must be 1 or more"):
         make_pairs(digits, offset=2, canvas=10, size=10, seed=0, partners=0)

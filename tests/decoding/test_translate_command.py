@@ -62,9 +62,9 @@ def test_a_run_folder_will_do(command, saved_models, tmp_path):
             b"a\n",
             "Unknown target language 'xx'. The SavedModel translates to: fr, zh",
         ),
-        slow(("text", "fr", b"a\n\xff\n", "Line 2 of the input is no UTF-8: byte 1 is 0xff")),
+        slow(("text", "fr", b"a\n\xff\n", "Line 2 of the input is not UTF-8: byte 1 is 0xff")),
         slow(("ids", "fr", b"a\n", "does not translate text")),
-        ("none", "fr", b"a\n", "There is nothing at"),
+        ("none", "fr", b"a\n", "does not exist. Give the folder"),
     ],
 )
 def test_bad_input(command, saved_models, kind, language, given, message):

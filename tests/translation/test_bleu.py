@@ -55,7 +55,7 @@ def test_signature_tells_how():
 
 @pytest.mark.parametrize(("hypotheses", "references"), [([], []), (["a"], ["a", "b"])])
 def test_unequal_numbers(hypotheses, references):
-    with pytest.raises(ValueError, match="as many translations as references"):
+    with pytest.raises(ValueError, match="same number of translations and references"):
         corpus_bleu(hypotheses, references, "fr")
 
 

@@ -162,5 +162,7 @@ def test_babel_is_not_installed(monkeypatch):
 
 def test_more_phrases_than_there_are(monkeypatch):
     monkeypatch.setattr("mtk.data.translation.cldr._PATIENCE", 1)
-    with pytest.raises(ValueError, match=r"asked for 2000, found 1\d\d\d. Ask for fewer"):
+    with pytest.raises(
+        ValueError, match=r"only 1\d\d\d different phrases, but 2000 were requested. Request fewer"
+    ):
         cldr_corpus(num_train=1800, num_validation=100, num_test=100)

@@ -51,7 +51,7 @@ def test_a_share_that_is_none(share):
 
 @pytest.mark.parametrize("limit", ["max_characters", "max_tokens", "max_ratio"])
 def test_limits_that_nothing_passes(limit):
-    with pytest.raises(ValueError, match=f"must be 1 or more: .*{limit}=0"):
+    with pytest.raises(ValueError, match=f"must be 1 or more, .*{limit}=0"):
         Filters(**{limit: 0})
 
 

@@ -145,5 +145,5 @@ def test_replicas_share_a_mixed_batch(window):
 
 @pytest.mark.parametrize("arguments", [{"longest": 2}, {"multiple": 0}])
 def test_bad_lengths(arguments):
-    with pytest.raises(ValueError, match="room for 3 tokens or more"):
+    with pytest.raises(ValueError, match="must be 3 or more tokens"):
         Lengths(**arguments)

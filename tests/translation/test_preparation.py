@@ -194,7 +194,7 @@ def test_arguments_that_cannot_be(text, tmp_path, change):
 
 @pytest.mark.parametrize("name", ["en", "", "f/r", "f r", "fr>", "fr\n"])
 def test_names_of_languages_that_cannot_be(text, tmp_path, name):
-    with pytest.raises(ValueError, match="letters, digits and hyphens.*differs from the source"):
+    with pytest.raises(ValueError, match="letters, digits and hyphens.*differ from the source"):
         prepare(str(tmp_path / "corpus"), {name: readers(text)["fr"]})
     assert not list(tmp_path.iterdir())
 
@@ -215,10 +215,10 @@ def test_a_corpus_of_other_settings_is_kept(text, prepared):
 
 def test_a_folder_with_something_else_is_kept(text, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match="holds something else than a prepared corpus"):
+    with pytest.raises(ValueError, match="contains something other than a prepared corpus"):
         prepare(str(tmp_path), readers(text), **SETTINGS)
     with pytest.raises(
-        ValueError, match=r"letter\.txt' is a file; nothing was changed. Name a folder"
+        ValueError, match=r"letter\.txt' is a file; nothing was changed. Give a folder"
     ):
         prepare(str(tmp_path / "letter.txt"), readers(text), **SETTINGS)
     with pytest.raises(ValueError, match=r"no prepared corpus in .*no manifest\.json"):
@@ -232,7 +232,7 @@ def test_a_damaged_byte_is_found(text, prepared, tmp_path):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train\.zh\.target\.tokens\.npy is not the file"):
+    with pytest.raises(ValueError, match=r"train\.zh\.target\.tokens\.npy does not belong to"):
         prepare(str(folder), readers(text), **SETTINGS)
 
 
@@ -245,7 +245,9 @@ def test_a_damaged_token_file_cannot_be_opened(prepared, tmp_path, name, spoil):
     path.write_bytes(new)
     if spoil == "remove":
         path.unlink()
-    with pytest.raises(ValueError, match=rf"{name} is missing or damaged .*prepare it again"):
+    with pytest.raises(
+        ValueError, match=rf"{name} is missing or damaged .*prepare the corpus again"
+    ):
         open_corpus(str(path.parent))
 
 
@@ -253,7 +255,7 @@ def test_token_files_of_another_size(prepared, tmp_path):
     folder = copied(prepared, tmp_path)
     other = (folder / "test.fr.source.tokens.npy").read_bytes()
     (folder / "train.fr.source.tokens.npy").write_bytes(other)
-    with pytest.raises(ValueError, match="but the manifest counts"):
+    with pytest.raises(ValueError, match="but the manifest says"):
         open_corpus(str(folder))
 
 
@@ -262,7 +264,7 @@ def test_a_vocabulary_that_does_not_match(prepared, tmp_path):
     make(tmp_path / "text", seed=1)
     prepare(str(tmp_path / "other"), readers(tmp_path / "text"), **SETTINGS)
     (folder / "vocabulary.model").write_bytes((tmp_path / "other/vocabulary.model").read_bytes())
-    with pytest.raises(ValueError, match=r"vocabulary\.model is not the file that belongs to"):
+    with pytest.raises(ValueError, match=r"vocabulary\.model does not belong to"):
         open_corpus(str(folder))
 
 
@@ -276,10 +278,10 @@ def test_languages_of_a_prepared_corpus(prepared):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"manifest\.json is damaged .*into another folder"),
-        ("[]", r"manifest\.json is damaged .*into another folder"),
+        ("{", r"manifest\.json is damaged .*in another folder"),
+        ("[]", r"manifest\.json is damaged .*in another folder"),
         ('{"seed": 0, "sessions": []}', "is not a prepared corpus"),  # A run's.
-        ('{"format": 0, "vocabulary": {}}', r"manifest\.json is of another version"),
+        ('{"format": 0, "vocabulary": {}}', r"manifest\.json was written by another version"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
@@ -313,7 +315,7 @@ def test_too_much_that_is_left_out_is_an_error(tmp_path, split, share):
 
 
 def test_utf_16_of_plain_letters_is_no_utf_8(tmp_path):
-    """Byte by byte it is valid UTF-8: letters and zero bytes."""
+    """Byte by byte it is valid UTF-8: letters and null bytes."""
     make(tmp_path / "text", number=100)
     spread = [line.decode().encode("utf-16-le") for line in lines("fr", 100, 1)]
     write(tmp_path / "text" / "train.fr.fr.gz", spread)

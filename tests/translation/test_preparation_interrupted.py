@@ -135,7 +135,9 @@ def test_two_at_once(text, tmp_path):
 def test_a_lost_process_is_told(text, tmp_path, monkeypatch):
     original = stages.Packers.pack
     monkeypatch.setattr(stages.Packers, "pack", lambda *args: breaking(original, *args))
-    with pytest.raises(OSError, match="A process that tokenizes was lost.*the same command again"):
+    with pytest.raises(
+        OSError, match="A tokenizing process ended unexpectedly.*the same command again"
+    ):
         prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
     monkeypatch.undo()
     prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
@@ -159,6 +161,6 @@ def test_what_others_have_put_where_a_preparation_works_stays(text, tmp_path, mo
         with pytest.raises(ValueError, match="bad text"):
             prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
     assert hashes(tmp_path).keys() == {"unfinished.corpus/notes"}
-    with pytest.raises(ValueError, match=r"unfinished\.corpus', which holds something else"):
+    with pytest.raises(ValueError, match=r"unfinished\.corpus', which contains something else"):
         prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
     assert hashes(tmp_path).keys() == {"unfinished.corpus/notes"}

@@ -71,10 +71,10 @@ def test_folder_of_the_configuration(text, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--gin.data_dir='/nowhere'"], "There is no file 'train.en.gz' in '/nowhere', for train"),
+        (["--gin.data_dir='/nowhere'"], "There is no file 'train.en.gz' in '/nowhere' for train"),
         (["--gin.preparation.prepare.vocabulary_size=9"], "vocabulary of 9 is too small"),
         (["--gin.preparation.prepare.vocabulary=9"], "Did you mean 'vocabulary_size'"),
-        (["--gin.preparation.prepare.readers={}"], "one target language or more"),
+        (["--gin.preparation.prepare.readers={}"], "at least one target language"),
         (["--gin_file=configs/none.gin"], "no config file"),
     ],
 )
@@ -126,7 +126,7 @@ def test_stopped_by_the_keyboard(text, tmp_path):
     error = done.stderr
     assert done.returncode == 75
     assert list((tmp_path / "unfinished.corpus" / "train.de").glob("0*.npz"))
-    assert error.endswith("stopped; the same command goes on\n")
+    assert error.endswith("stopped; run the same command again to continue\n")
     assert "Traceback" not in error
     assert prepare.main(given) == 0
 

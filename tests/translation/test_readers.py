@@ -28,7 +28,10 @@ ENCODINGS = ("latin-1", "utf-16-le", "utf-16-be")
 def test_remedy_for_another_encoding_can_be_typed(tmp_path, encoding):
     if encoding == "parquet":
         parquet_file(tmp_path / "t", [{"en": "a\0", "fr": "b"}])
-        reader, said = ParquetFiles(["t"], ["t"], ["t"], "fr", folder=str(tmp_path)), "UTF-8 alone"
+        reader, said = (
+            ParquetFiles(["t"], ["t"], ["t"], "fr", folder=str(tmp_path)),
+            "reads only UTF-8",
+        )
     else:
         (tmp_path / "t.en").write_text("café\n", encoding=encoding)
         reader = line_files(tmp_path, [("t.en", "t.en")])
@@ -86,10 +89,12 @@ def test_sides_of_different_encodings_are_named_where_their_lines_differ(tmp_pat
     (tmp_path / "t.en").write_text("a\nb\n", encoding="utf-8")
     (tmp_path / "t.fr").write_text("Ċafé\nb\n", encoding=encoding)
     names = [("t.en", "t.fr")]
-    with pytest.raises(ValueError, match=r"t\.fr holds zero bytes, as of UTF-16: write it anew"):
+    with pytest.raises(
+        ValueError, match=r"t\.fr contains null bytes, as in UTF-16. Convert it to UTF-8"
+    ):
         list(line_files(tmp_path, names).pairs("train"))
     named = LineFiles(names, names, names, str(tmp_path), encoding)
-    with pytest.raises(ValueError, match=f"{encoding}.* anew in UTF-8"):
+    with pytest.raises(ValueError, match=f"{encoding}.* convert them to UTF-8"):
         list(named.pairs("train"))
 
 
@@ -220,7 +225,7 @@ def test_parquet_without_the_column(tmp_path):
 def test_what_is_no_parquet(tmp_path):
     (tmp_path / "t").write_bytes(b"PAR1 but no more")
     reader = ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path))
-    with pytest.raises(ValueError, match="t is no parquet file, or it is damaged"):
+    with pytest.raises(ValueError, match="t is not a Parquet file, or it is damaged"):
         list(reader.pairs("train"))
 
 

@@ -118,7 +118,7 @@ def test_a_corpus_of_another_vocabulary_is_refused(finished, tmp_path, capsys, w
     config.parse()
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "error: The network has another vocabulary than the corpus" in shown.err
+    assert "error: The vocabulary of the network differs from that of the corpus" in shown.err
 
 
 def test_the_training_split_has_losses_only(make, finished):

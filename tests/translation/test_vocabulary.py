@@ -93,7 +93,7 @@ def test_unknown_language(vocabulary):
 
 
 def test_fewer_pieces_than_characters():
-    with pytest.raises(ValueError, match=r"vocabulary of 200 is too small: .* alone are \d+"):
+    with pytest.raises(ValueError, match=r"vocabulary of 200 is too small: .* already need \d+"):
         train_vocabulary(TEXTS, 200)
 
 
@@ -106,7 +106,7 @@ def test_no_text(texts):
 def test_a_damaged_file(tmp_path):
     path = tmp_path / "vocabulary.model"
     path.write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"vocabulary\.model: This is no SentencePiece model"):
+    with pytest.raises(ValueError, match=r"vocabulary\.model: This is not a SentencePiece model"):
         Vocabulary.load(path)
 
 
@@ -119,7 +119,7 @@ def test_a_model_of_another_kind():
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    with pytest.raises(ValueError, match="must begin with <pad>, .*Received .*<unk>, <s>"):
+    with pytest.raises(ValueError, match="must start with <pad>, .*Received .*<unk>, <s>"):
         Vocabulary(model.getvalue())
 
 

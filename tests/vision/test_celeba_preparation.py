@@ -71,7 +71,7 @@ def test_what_is_prepared_is_not_done_again(tmp_path, monkeypatch):
     said = preparation.prepare(out, str(source))
     monkeypatch.setattr(preparation, "decode", None)
     assert preparation.prepare(out, str(source)) == said
-    with pytest.raises(ValueError, match="faces holds something else"):
+    with pytest.raises(ValueError, match="faces already contains other images"):
         preparation.prepare(out, str(source), size=32)
 
 
@@ -79,7 +79,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     out = tmp_path / "faces"
     out.mkdir()
     (out / "manifest.json").write_text("[1]")
-    with pytest.raises(ValueError, match="faces holds something else"):
+    with pytest.raises(ValueError, match="faces already contains other images"):
         preparation.prepare(str(out), str(write(tmp_path / "official")))
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
 
@@ -91,7 +91,7 @@ def test_what_has_changed_since_is_told(tmp_path, name):
     content = bytearray((out / name).read_bytes())
     content[-1] ^= 1
     (out / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name} has changed since it was prepared"):
+    with pytest.raises(ValueError, match=f"{name} was changed after it was prepared"):
         preparation.prepare(str(out), str(source))
 
 
@@ -113,7 +113,7 @@ def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
     [
         (jpeg(4)[:-700], "truncated"),
         (b"", "cannot be decoded"),
-        (b"no image", r"cannot be decoded \(it is no JPEG\)"),
+        (b"no image", r"cannot be decoded \(it is not a JPEG\)"),
         (jpeg(4, (178, 217)), "178x217 pixels, but .* 178x218"),
     ],
 )
@@ -165,11 +165,11 @@ def _not_ascii(source):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_changed(0, "10", "11"), "list_attr_celeba.txt announces 11 .* lists 10 images"),
-        (_changed(0, "10", "202599"), "list_attr_celeba.txt announces 202599"),
+        (_changed(0, "10", "11"), "list_attr_celeba.txt declares 11 .* lists 10 images"),
+        (_changed(0, "10", "202599"), "list_attr_celeba.txt declares 202599"),
         (_changed(1, "Young", "Old"), r"line 2: .*Missing: \['Young'\]; unknown: \['Old'\]"),
-        (_changed(4, "-1", "0"), "list_attr_celeba.txt, line 5: a label is 1 or -1. .*'0'"),
-        (_changed(4, "-1", "2"), "list_attr_celeba.txt, line 5: a label is 1 or -1. .*'2'"),
+        (_changed(4, "-1", "0"), "list_attr_celeba.txt, line 5: labels must be 1 or -1. .*'0'"),
+        (_changed(4, "-1", "2"), "list_attr_celeba.txt, line 5: labels must be 1 or -1. .*'2'"),
         (_changed(5, "000004.jpg", "000004.jpg 1"), "line 6: expected 40 labels .* Received: 41"),
         (_changed(1, " 2", " 3", "list_eval_partition.txt"), "partition.txt, line 2: .*0, 1 or 2"),
         (_changed(2, " 0", "", "list_eval_partition.txt"), "partition.txt, line 3: .*'000003.jpg'"),
@@ -177,11 +177,11 @@ def _not_ascii(source):
             _changed(3, "000004", "000014", "list_eval_partition.txt"),
             "list_attr_celeba.txt lists 000004.jpg, which .*partition.txt does not",
         ),
-        (_stray_image, "holds 000099.jpg, which .*list_attr_celeba.txt does not list"),
+        (_stray_image, "has 000099.jpg, which .*list_attr_celeba.txt does not list"),
         (_removed("list_attr_celeba.txt"), "list_attr_celeba.txt is missing in .*official"),
         (_removed("list_eval_partition.txt"), "list_eval_partition.txt is missing"),
         (_removed("img_align_celeba"), "img_align_celeba.zip or img_align_celeba is missing"),
-        (_not_ascii, "list_attr_celeba.txt is no text file"),
+        (_not_ascii, "list_attr_celeba.txt is not a text file"),
     ],
 )
 def test_bad_lists_are_named_before_any_work(tmp_path, spoil, message):
@@ -201,7 +201,7 @@ def test_no_image_at_all(tmp_path):
     source = write(tmp_path / "official")
     shutil.rmtree(source / "img_align_celeba")
     (source / "img_align_celeba").mkdir()
-    with pytest.raises(ValueError, match="holds no image"):
+    with pytest.raises(ValueError, match="contains no image"):
         RawFiles(source, subset=True)
 
 
@@ -235,7 +235,7 @@ def test_arrays_that_do_not_fit_the_manifest(tmp_path):
         open_arrays(out)
     (out / "images.npy").write_bytes(kept)
     np.save(out / "attributes.npy", np.full((10, 40), 2, np.uint8))
-    with pytest.raises(ValueError, match="attributes.npy is damaged: a label is 0 or 1"):
+    with pytest.raises(ValueError, match="attributes.npy is damaged: labels must be 0 or 1"):
         open_arrays(out)
     manifest = out / "manifest.json"
     told = manifest.read_text()
@@ -257,7 +257,9 @@ def test_what_is_not_prepared_tells_the_command(tmp_path):
 def test_an_image_in_two_splits_is_named(tmp_path):
     path = tmp_path / "list_eval_partition.txt"
     path.write_text("000001.jpg 0\n000002.jpg 1\n000001.jpg 2\n")
-    with pytest.raises(ValueError, match=r"partition\.txt, line 3: 000001\.jpg stands in an earl"):
+    with pytest.raises(
+        ValueError, match=r"partition\.txt, line 3: 000001\.jpg also occurs in an earl"
+    ):
         read_partition(path)
 
 

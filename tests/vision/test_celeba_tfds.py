@@ -88,7 +88,9 @@ def test_it_cannot_be_fetched(tmp_path, monkeypatch):
 
     builder = tfds.builder_cls("celeb_a")
     monkeypatch.setattr(builder, "download_and_prepare", refuse)
-    with pytest.raises(OSError, match=r"could not fetch celeb_a.*no network.*`source`.*`tfds_dir`"):
+    with pytest.raises(
+        OSError, match=r"could not download celeb_a.*no network.*`source`.*`tfds_dir`"
+    ):
         preparation.prepare(str(tmp_path / "faces"), tfds_dir=str(tmp_path / "none"))
     assert not (tmp_path / "faces").exists()
 

@@ -46,11 +46,11 @@ def test_values_are_those_of_the_files_in_numerical_order(folder):
     ("kind", "values", "message"),
     [
         ("image", np.zeros((8, 6, 3)), r"expected an array of shape \(4, 6, 3\)"),
-        ("label", np.full(SIZE, 7.0), "labels are -1 .*Received: 7"),
-        ("label", np.full(SIZE, 0.5), "labels are -1 .*Received: 0.5"),
-        ("image", np.full((*SIZE, 3), 200.0), "values in 0 ... 1. Received: 200"),
-        ("depth", np.full(SIZE, -0.1), "depth is a number, 0 or more. Received: -0.1"),
-        ("depth", np.full(SIZE, np.nan), "depth is a number, 0 or more. Received: nan"),
+        ("label", np.full(SIZE, 7.0), "labels must be -1 .*Received: 7"),
+        ("label", np.full(SIZE, 0.5), "labels must be -1 .*Received: 0.5"),
+        ("image", np.full((*SIZE, 3), 200.0), "values must be in 0 ... 1. Received: 200"),
+        ("depth", np.full(SIZE, -0.1), "depth must be 0 or more. Received: -0.1"),
+        ("depth", np.full(SIZE, np.nan), "depth must be 0 or more. Received: nan"),
     ],
 )
 def test_wrong_values_are_named_with_their_file(folder, kind, values, message):
@@ -62,7 +62,7 @@ def test_wrong_values_are_named_with_their_file(folder, kind, values, message):
 def test_missing_and_truncated_files_are_named(folder):
     path = folder / "train" / "depth" / "10.npy"
     path.write_bytes(path.read_bytes()[:90])
-    with pytest.raises(ValueError, match=r"depth/10\.npy is damaged or cut short"):
+    with pytest.raises(ValueError, match=r"depth/10\.npy is damaged or truncated"):
         load_cityscapes(folder, SIZE)
     path.unlink()
     with pytest.raises(ValueError, match=r"depth/10\.npy is missing"):

@@ -94,13 +94,15 @@ def test_truncated_file_is_named(tmp_path, kind, kept):
     world(tmp_path)
     path = official_streets.paths(tmp_path, "train", "ulm_000001_000019")[kind]
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=f"{path.name} is .*cut short"):
+    with pytest.raises(ValueError, match=f"{path.name} is .*truncated"):
         load_cityscapes(tmp_path, SIZE)
 
 
 def test_eight_bit_disparity_is_refused_with_the_reason(tmp_path):
     world(tmp_path, disparity=np.ones(SIZE, np.uint8))
-    with pytest.raises(ValueError, match=r"_disparity\.png.*Received: 8 bits.*8 bits cannot hold"):
+    with pytest.raises(
+        ValueError, match=r"_disparity\.png.*Received: 8 bits.*does not fit into 8 bits"
+    ):
         load_cityscapes(tmp_path, SIZE)
 
 

@@ -107,7 +107,7 @@ def test_what_a_dilated_layer_does_is_the_same_on_all_cpus(is_able, monkeypatch)
 
 
 def test_an_unknown_output_stride_is_refused():
-    with pytest.raises(ValueError, match="`output_stride` is 4, 8, 16 or 32. Received: 12"):
+    with pytest.raises(ValueError, match="`output_stride` must be 4, 8, 16 or 32. Received: 12"):
         trunk(64, 64, 12, **SMALL)
 
 
@@ -129,11 +129,11 @@ def test_heads_predict_every_pixel():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_network_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="No file of ResNet-50's weights at"):
+    with pytest.raises(ValueError, match="no file with ResNet-50 weights at"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(tmp_path / "none.h5"), **SMALL)
     wrong = tmp_path / "wrong.weights.h5"
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
-    with pytest.raises(ValueError, match="does not hold the weights"):
+    with pytest.raises(ValueError, match="does not contain the weights"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(wrong), **SMALL)
 
 
@@ -142,11 +142,13 @@ def test_weights_that_cannot_be_fetched(monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.applications, "ResNet50", fail)
-    with pytest.raises(ValueError, match=r"could not fetch ImageNet's weights.*give `weights` a"):
+    with pytest.raises(
+        ValueError, match=r"could not download the ImageNet weights.*set `weights` to a"
+    ):
         deeplab((32, 64, 3), {"depth": 1}, weights="imagenet", **SMALL)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_a_scaled_down_network_takes_no_imagenet_weights(path):
-    with pytest.raises(ValueError, match="fit only the ResNet-50 of full size"):
+    with pytest.raises(ValueError, match="fit only the full-size ResNet-50"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(path), **SMALL)

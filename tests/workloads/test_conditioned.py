@@ -59,5 +59,5 @@ def test_tasks_with_inputs_of_their_own_are_refused():
                 super().train_evaluation(batch_size).map(lambda x, y: {n: (x, y[n]) for n in "ab"})
             )
 
-    with pytest.raises(ValueError, match="no \\(x, y\\)"):
+    with pytest.raises(ValueError, match="not \\(x, y\\)"):
         of(Own()).train_evaluation(2)

@@ -114,7 +114,7 @@ def test_the_data_seed_draws_the_data(npz):
 
 @pytest.mark.parametrize("num_validation", [0, 50, 51])
 def test_a_validation_split_that_does_not_fit(npz, num_validation):
-    with pytest.raises(ValueError, match="`num_validation` is above 0 .* 50"):
+    with pytest.raises(ValueError, match="`num_validation` must be above 0 .* 50"):
         MultiMNIST(npz, num_validation=num_validation)
 
 

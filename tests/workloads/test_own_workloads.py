@@ -143,10 +143,10 @@ def test_masks_and_lists_and_prepared_batches():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"train": X}, r"train split is `\(x, y\)`"),
+        ({"train": X}, r"train split must be `\(x, y\)`"),
         ({"validation": 1.5}, "between 0 and 1"),
         ({"validation": 0.6, "test": 0.6}, "between 0 and 1"),
-        ({"train": (X, Y["size"][:5])}, r"train split have the same number.*\[5, 60\]"),
+        ({"train": (X, Y["size"][:5])}, r"train split must have the same number.*\[5, 60\]"),
         ({"test": (X[:0], Y["size"][:0])}, r"test split .*\[0\]"),
         ({"train": (X.tolist(), Y)}, r"single number\. .* as `np.array"),
     ],
@@ -160,7 +160,7 @@ def test_wrong_data_sets_are_named():
     with pytest.raises(ValueError, match="train data set never ends"):
         datasets(train=examples(slice(0, 40)).repeat())
     for other in ((X, Y), iter([(X, Y)])):
-        with pytest.raises(ValueError, match=r"validation data set is a `tf\.data\.Dataset`"):
+        with pytest.raises(ValueError, match=r"validation data set must be a `tf\.data\.Dataset`"):
             datasets(validation=other)
     unknown = examples(slice(0, 40)).filter(lambda x, y: True)
     with pytest.raises(ValueError, match="num_train"):
@@ -171,7 +171,7 @@ def test_wrong_data_sets_are_named():
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_batches_in_the_place_of_examples_are_named(split):
     batched = {split: examples(slice(0, 20)).batch(10)}
-    with pytest.raises(ValueError, match=rf"{split} data set gives batches.*without `batch\(\)`"):
+    with pytest.raises(ValueError, match=rf"{split} data set is batched.*without `batch\(\)`"):
         datasets(**batched, **({"num_train": 40} if split == "train" else {})).network()
     assert datasets().network(seed=1).inputs
 

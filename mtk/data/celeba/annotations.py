@@ -83,18 +83,18 @@ def read_attributes(path: Path) -> tuple[list[str], np.ndarray]:
             rows += bytes([_LABELS[label] for label in labels])
         except KeyError as error:
             raise ValueError(
-                f"{path}, line {number}: a label is 1 or -1. Received: {error} for {file}"
+                f"{path}, line {number}: labels must be 1 or -1. Received: {error} for {file}"
             ) from None
         files.append(file)
     twice = len(files) - len(set(files))
     if twice:
         raise ValueError(
-            f"{path} lists {counted(twice, 'image')} more than once. Fetch the file again."
+            f"{path} lists {counted(twice, 'image')} more than once. Download the file again."
         )
     if announced != [str(len(files))]:
         raise ValueError(
-            f"{path} announces {' '.join(announced) or 'nothing'} in its first line, but lists "
-            f"{len(files)} images. Fetch the file again."
+            f"{path} declares {' '.join(announced) or 'nothing'} in its first line, but lists "
+            f"{len(files)} images. Download the file again."
         )
     columns = [names.index(name) for name in ATTRIBUTES]
     return files, np.frombuffer(rows, np.uint8).reshape(-1, len(names))[:, columns]
@@ -110,11 +110,11 @@ def read_partition(path: Path) -> dict[str, int]:
     for number, fields in _lines(path):
         if len(fields) != 2 or fields[1] not in _PARTITION:
             raise ValueError(
-                f"{path}, line {number}: expected an image's name and 0, 1 or 2. "
-                f"Received: {' '.join(fields)!r}"
+                f"{path}, line {number}: expected the name of an image and 0, 1 or 2. Received: "
+                f"{' '.join(fields)!r}"
             )
         if fields[0] in found:
-            raise ValueError(f"{path}, line {number}: {fields[0]} stands in an earlier line too.")
+            raise ValueError(f"{path}, line {number}: {fields[0]} also occurs in an earlier line.")
         found[fields[0]] = _PARTITION[fields[1]]
     return found
 
@@ -127,4 +127,4 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 if words := line.decode("ascii").split():
                     yield number, words
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text file of CelebA: {error}") from error
+        raise ValueError(f"{path} is not a text file of CelebA: {error}") from error

@@ -51,7 +51,9 @@ def open_arrays(folder: str | Path) -> dict[str, FaceArrays]:
     images = _mapped(folder / IMAGES, (number, size, size, 3))
     attributes = _mapped(folder / LABELS, (number, len(ATTRIBUTES)))
     if attributes.max(initial=0) > 1:
-        raise ValueError(f"{folder / LABELS} is damaged: a label is 0 or 1. Prepare it again.")
+        raise ValueError(
+            f"{folder / LABELS} is damaged: labels must be 0 or 1. Prepare the faces again."
+        )
     bounds = np.cumsum([0, *(counts[split] for split in SPLITS)])
     return {
         split: FaceArrays(images[first:last], attributes[first:last])
@@ -81,8 +83,8 @@ def check(folder: Path) -> None:
     for name, expected in _manifest(folder)["sha256"].items():
         if sha256(folder / name) != expected:
             raise ValueError(
-                f"{folder / name} has changed since it was prepared. Remove {folder}, and prepare "
-                "the faces again."
+                f"{folder / name} was changed after it was prepared. Remove {folder} and "
+                "prepare the faces again."
             )
 
 
@@ -100,13 +102,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}). Prepare the faces again.") from error
     if not fits:
-        raise ValueError(f"{path} tells of another data set or version. Prepare CelebA again.")
+        raise ValueError(f"{path} describes another data set or version. Prepare CelebA again.")
     return manifest
 
 
 def _not_prepared(folder: Path) -> ValueError:
     return ValueError(
-        f"No prepared CelebA in {folder}: {MANIFEST} is missing. Make it once from the "
+        f"No prepared CelebA in {folder}: {MANIFEST} is missing. Prepare it once from the "
         "official files: python -m mtk.prepare celeba --gin_file=configs/prepare_celeba.gin "
         f"--gin.data_dir='\"<their folder>\"' --out={folder}"
     )
@@ -131,7 +133,7 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"{path} is damaged ({error}). Prepare the faces again.") from error
     if array.shape != shape or array.dtype != np.uint8:
         raise ValueError(
-            f"{path} holds {array.dtype} {array.shape}, but {MANIFEST} tells of uint8 {shape}. "
+            f"{path} contains {array.dtype} {array.shape}, but {MANIFEST} says uint8 {shape}. "
             "Prepare the faces again."
         )
     return array

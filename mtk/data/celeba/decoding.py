@@ -30,9 +30,9 @@ def decode(encoded: bytes, name: str, size: int) -> np.ndarray:
             if image.size == _ALIGNED:  # Others may be too large to decode.
                 image.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        why = "it is no JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = "it is not a JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(
-            f"The image {name} is damaged: it cannot be decoded ({why}). Fetch it again."
+            f"The image {name} is damaged: it cannot be decoded ({why}). Download it again."
         ) from error
     if image.size != _ALIGNED:
         raise ValueError(

@@ -101,8 +101,8 @@ def _is_prepared(out: Path, digest: str) -> bool:
         if manifest.get("digest") == digest:
             return True
     raise ValueError(
-        f"{out} holds something else already: other images, or another size. Nothing was changed. "
-        "Name a new folder: --out=PATH."
+        f"{out} already contains other images, or images of another size. Nothing was changed. "
+        "Give a new folder: --out=PATH."
     )
 
 

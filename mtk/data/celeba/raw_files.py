@@ -62,18 +62,18 @@ class RawFiles:
     def _listed(self, attributes: Path, partition: Path, subset: bool) -> Annotations:
         files, labels = read_attributes(attributes)
         splits = read_partition(partition)
-        _check_known(f"{self.origin} holds", self._paths, dict.fromkeys(files), attributes)
+        _check_known(f"{self.origin} has", self._paths, dict.fromkeys(files), attributes)
         _check_known(f"{attributes} lists", files, splits, partition)
         missing = [file for file in files if file not in self._paths]
         if missing and not subset:
             raise ValueError(
-                f"{len(missing)} of the {len(files)} images that {attributes} lists are missing in "
-                f"{self.origin}, the first of them {missing[0]}. Fetch them, or give `subset = "
-                "True` to do without."
+                f"{len(missing)} of the {len(files)} images listed in {attributes} are "
+                f"missing in {self.origin}, the first of them {missing[0]}. Download them, or "
+                "set `subset = True` to leave them out."
             )
         kept = np.flatnonzero([file in self._paths for file in files])
         if not kept.size:
-            raise ValueError(f"{self.origin} holds no image that {attributes} lists.")
+            raise ValueError(f"{self.origin} contains no image listed in {attributes}.")
         names = [files[i] for i in kept]
         return arranged(names, labels[kept], np.array([splits[name] for name in names]))
 
@@ -84,8 +84,9 @@ def _find(folder: Path, *names: str) -> Path:
         if path.exists():
             return path
     raise ValueError(
-        f"CelebA's {' or '.join(names)} is missing in {folder}. Expected there, or in its folders "
-        f"Img, Anno and Eval: {_IMAGES}.zip or {_IMAGES}/, {_ATTRIBUTES}, {_PARTITION}."
+        f"CelebA's {' or '.join(names)} is missing in {folder}. Expected in this folder, or in "
+        f"its subfolders Img, Anno and Eval: {_IMAGES}.zip or {_IMAGES}/, {_ATTRIBUTES}, "
+        f"{_PARTITION}."
     )
 
 
@@ -94,7 +95,8 @@ def _opened(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path} is damaged: it cannot be read as an archive ({error}). Fetch the file again."
+            f"{path} is damaged: it cannot be read as an archive ({error}). Download the file "
+            "again."
         ) from error
 
 
@@ -122,7 +124,8 @@ def _extracted(archive: zipfile.ZipFile, name: str) -> bytes:
             return bounded.read(file, _LARGEST, f"{name} of {archive.filename}")
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
-            f"{archive.filename} is damaged: {name} cannot be read ({error}). Fetch the file again."
+            f"{archive.filename} is damaged: {name} cannot be read ({error}). Download the file "
+            "again."
         ) from error
 
 
@@ -131,4 +134,4 @@ def _check_known(
 ) -> None:
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
-        raise ValueError(f"{what} {unknown}, which {path} does not list. Fetch the files again.")
+        raise ValueError(f"{what} {unknown}, which {path} does not list. Download the files again.")

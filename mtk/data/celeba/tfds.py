@@ -29,9 +29,9 @@ class FromTfds:
             import tensorflow_datasets as tfds
         except ImportError as error:
             raise ImportError(
-                "Without `source` CelebA comes from TensorFlow Datasets, which is not installed. "
-                f"Install it by: {extras.command('tfds')}, or give a folder with the official "
-                "files."
+                "Without `source`, CelebA is read from TensorFlow Datasets, which is not "
+                f"installed. Install it with: {extras.command('tfds')}, or give a folder with the "
+                "official files."
             ) from error
         self._tfds = tfds
         self._builder = tfds.builder("celeb_a", data_dir=data_dir)
@@ -39,9 +39,10 @@ class FromTfds:
             self._builder.download_and_prepare()
         except Exception as error:  # Download errors have no common class.
             raise OSError(
-                f"TensorFlow Datasets could not fetch celeb_a into {self._builder.data_dir} "
-                f"({type(error).__name__}: {error}). Fetch the official files by hand and name "
-                "their folder as `source`, or a folder that holds the data set as `tfds_dir`."
+                f"TensorFlow Datasets could not download celeb_a to {self._builder.data_dir} "
+                f"({type(error).__name__}: {error}). Download the official files manually and give "
+                "their folder as `source`, or give a folder with the prepared data set as "
+                "`tfds_dir`."
             ) from error
         self.origin = f"TFDS {self._builder.info.full_name}"
         rows = [self._attributes(split) for split in SPLITS]

@@ -57,8 +57,8 @@ def make_scene(size: Size, seed: int, number: int) -> WorldFiles:
     stored[:, : round(_BORDER * width)] = 0
     if stored.max() > np.iinfo(np.uint16).max:
         raise ValueError(
-            "CityScapes' files hold disparities of up to 256 pixels, and a scene so tall for its "
-            f"width shows ground that is nearer. Received: size={tuple(size)}"
+            "CityScapes files can store disparities of up to 256 pixels, but a scene this tall "
+            f"for its width shows ground with a larger disparity. Received: size={tuple(size)}"
         )
     bonnet = height - round(height * generator.uniform(0.03, 0.08))
     canvas.image[bonnet:] = generator.uniform(20, 60)

@@ -36,8 +36,8 @@ class Lengths:
     def __post_init__(self) -> None:
         if self.longest < 3 or self.multiple < 1:
             raise ValueError(
-                "A row has room for 3 tokens or more, and its length is a multiple of 1 or more. "
-                f"Received: longest={self.longest}, multiple={self.multiple}"
+                "`longest` must be 3 or more tokens, and `multiple` 1 or more. Received: "
+                f"longest={self.longest}, multiple={self.multiple}"
             )
 
     def row(self, tokens: int) -> int:

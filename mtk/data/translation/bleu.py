@@ -33,8 +33,8 @@ def sacrebleu_metrics() -> ModuleType:
         from sacrebleu import metrics
     except ImportError as error:
         raise ImportError(
-            "BLEU needs SacreBLEU, which is not installed. "
-            f"Install it by: {extras.command('translation')}"
+            "BLEU needs SacreBLEU, which is not installed. Install it with: "
+            f"{extras.command('translation')}"
         ) from error
     return metrics
 
@@ -59,7 +59,7 @@ def tokenizer(language: str) -> str:
     except RuntimeError as error:  # SacreBLEU's error for a missing dictionary.
         raise ImportError(
             f"BLEU of {language!r} needs the tokenizer {name!r}, which is not installed. "
-            f"Install it by: pip install 'sacrebleu[{code}]'"
+            f"Install it with: pip install 'sacrebleu[{code}]'"
         ) from error
     return name
 
@@ -81,8 +81,8 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], language: 
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise ValueError(
-            "BLEU compares as many translations as references, one or more. "
-            f"Received: {len(hypotheses)} and {len(references)}"
+            "BLEU needs the same number of translations and references, 1 or more. Received: "
+            f"{len(hypotheses)} and {len(references)}"
         )
     metric = sacrebleu_metrics().BLEU(tokenize=tokenizer(language))
     found = metric.corpus_score(list(hypotheses), [list(references)])

@@ -83,8 +83,8 @@ def _texts(languages: Sequence[str], number: int, seed: int) -> dict[str, list[s
         from mtk.data.translation.phrases import Phrases
     except ImportError as error:
         raise ImportError(
-            "The embedded phrases come with Babel, which is not installed. "
-            f"Install it by: {extras.command('translation')}"
+            "The built-in phrases come from Babel, which is not installed. Install it with: "
+            f"{extras.command('translation')}"
         ) from error
     # Phrases available in all languages, so that they do not depend on the chosen ones.
     english = Locale(SOURCE)
@@ -96,8 +96,7 @@ def _texts(languages: Sequence[str], number: int, seed: int) -> dict[str, list[s
             said = {x: [_plain(phrase(Locale(x))) for phrase in found.values()] for x in languages}
             return {SOURCE: list(found), **said}
     raise ValueError(
-        f"CLDR has not so many different phrases: asked for {number}, found {len(found)}. "
-        "Ask for fewer."
+        f"CLDR has only {len(found)} different phrases, but {number} were requested. Request fewer."
     )
 
 

@@ -120,14 +120,14 @@ def chosen(languages: Sequence[str] | None, known: Sequence[str]) -> tuple[str, 
     taken = tuple(known if languages is None else languages)
     unknown = [language for language in taken if language not in known]
     if unknown:
-        raise ValueError(f"Unknown target language {unknown[0]!r}. There are: {', '.join(known)}")
+        raise ValueError(f"Unknown target language {unknown[0]!r}. Available: {', '.join(known)}")
     if not taken or len({*taken}) < len(taken):
-        raise ValueError(f"Name each target language once, at least one. Received: {taken}")
+        raise ValueError(f"Give at least one target language, each only once. Received: {taken}")
     return taken
 
 
 def _found(parts: Mapping[str, Mapping[str, _Part]], split: str, language: str) -> _Part:
     for name, known in ((split, parts), (language, parts.get(split, {}))):
         if name not in known:
-            raise ValueError(f"There is no {name!r} here. There are: {', '.join(known)}")
+            raise ValueError(f"There is no {name!r} here. Available: {', '.join(known)}")
     return parts[split][language]

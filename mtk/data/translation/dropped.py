@@ -23,18 +23,18 @@ _SHOWN = 60  # bytes of an example
 _TOKENIZED = 20_000  # Pairs by which the number of skipped pairs is estimated in advance.
 # As a flag of the command, or, without `--gin.`, a line of the config.
 _ENCODING = (
-    "If all files have one encoding, name it, such as --gin.readers.{reader}.encoding="
-    "'\"{encoding}\"'; else write them anew in UTF-8"
+    "If all files have the same encoding, set it, such as "
+    "--gin.readers.{reader}.encoding='\"{encoding}\"'; otherwise convert them to UTF-8"
 )
-_NO_ENCODING = "{reader} reads UTF-8 alone: write the data anew in it"
+_NO_ENCODING = "{reader} reads only UTF-8: convert the data to UTF-8"
 _FILTER = "--gin.filters.Filters."
 _REMEDIES = {
     NOT_UTF8: _ENCODING,
     WITH_NULS: _ENCODING,
-    EMPTY: "Look for lines that lack their other side",
-    TOO_LONG: "Look whether a file's sentences stand on one line, or set {filter}max_characters",
-    TOO_MANY: "Look at these pairs, or set {filter}max_tokens",
-    UNLIKE: "Look whether lines correspond, or set {filter}max_ratio",
+    EMPTY: "Check for lines without a counterpart in the other language",
+    TOO_LONG: "Check that each sentence is on its own line, or set {filter}max_characters",
+    TOO_MANY: "Check these pairs, or set {filter}max_tokens",
+    UNLIKE: "Check that the lines correspond, or set {filter}max_ratio",
 }
 
 
@@ -83,9 +83,9 @@ def check(
         remedy = _remedy(part, reason)
         raise kind(
             f"{found:,} of {number:,} pairs ({found / number:.1%}) of {part.language!r} for "
-            f"{part.split} would be left out: {reason}. At most {filters.max_dropped:.1%} may be. "
-            f"{remedy}; or allow it: {_FILTER}max_dropped="
-            f"{_above(found / number)}\n" + "\n".join(_examples(part, reason, filters, vocabulary))
+            f"{part.split} would be left out: {reason}. The limit is {filters.max_dropped:.1%}. "
+            f"{remedy}; or allow it: {_FILTER}max_dropped={_above(found / number)}\n"
+            + "\n".join(_examples(part, reason, filters, vocabulary))
         )
 
 

@@ -40,10 +40,11 @@ class Filters:
             ValueError: If no pair can pass.
         """
         if self.max_characters < 1 or self.max_tokens < 1 or self.max_ratio < 1:
-            raise ValueError(f"No pair passes these limits, which must be 1 or more: {self}")
+            raise ValueError(f"All limits must be 1 or more, or no pair passes them: {self}")
         if not 0 <= self.max_dropped <= 1:
             raise ValueError(
-                f"`max_dropped` is a share, from 0 to 1. Received: max_dropped={self.max_dropped}"
+                "`max_dropped` must be a share from 0 to 1. Received: "
+                f"max_dropped={self.max_dropped}"
             )
 
     def texts(self, pairs: Iterable[RawPair], skipped: Counter[str]) -> list[TextPair]:

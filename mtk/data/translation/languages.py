@@ -63,7 +63,7 @@ def normalized(language: str) -> str:
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     known = ", ".join(code for code in sorted(_TWO_LETTERS) if len(code) == 2)
     raise ValueError(
-        f"{language!r} is not the code of a language (ISO 639), so it is not known how its words "
-        f"are told apart.{hint} Use one of: {known}; or a code of three letters; each may have a "
-        "script and a region, as in 'zh-Hant' and 'pt-BR'."
+        f"{language!r} is not a language code (ISO 639), so its words cannot be "
+        f"separated.{hint} Use one of: {known}; or a three-letter code. A script and a region may "
+        "follow, as in 'zh-Hant' and 'pt-BR'."
     )

@@ -11,7 +11,7 @@ from mtk.data.translation.corpus import SPLITS, TEST, TRAIN, VALIDATION
 VOCABULARY = "vocabulary.model"
 _NAME = "manifest.json"
 _FORMAT = 1
-_FIX = "Remove the folder, and prepare the corpus again."
+_FIX = "Remove the folder and prepare the corpus again."
 
 
 class Manifest(NamedTuple):
@@ -44,8 +44,8 @@ class Manifest(NamedTuple):
     def missing(folder: Path) -> ValueError:
         """Returns the error for a missing manifest."""
         return ValueError(
-            f"There is no prepared corpus in {str(folder)!r}: it has no {_NAME}. Make one by "
-            "python -m mtk.prepare translation"
+            f"There is no prepared corpus in {str(folder)!r}: it has no {_NAME}. Create one "
+            "with: python -m mtk.prepare translation"
         )
 
     @classmethod
@@ -62,15 +62,15 @@ class Manifest(NamedTuple):
             found = records.json_object(path)
         except ValueError as error:
             # Its owner is unknown, so that the user is not told to remove it.
-            again = "Prepare the corpus again, into another folder."
+            again = "Prepare the corpus again in another folder."
             raise ValueError(f"{path} is damaged ({error}). {again}") from error
         if not {"format", "vocabulary"} <= found.keys():
             raise ValueError(
-                f"{str(folder)!r} is not a prepared corpus: its {_NAME} describes something else. "
-                "Name the folder that python -m mtk.prepare translation has written."
+                f"{str(folder)!r} is not a prepared corpus: its {_NAME} describes something "
+                "else. Give a folder written by python -m mtk.prepare translation."
             )
         if found.pop("format") != _FORMAT:
-            raise ValueError(f"{path} is of another version. {_FIX}")
+            raise ValueError(f"{path} was written by another version. {_FIX}")
         return cls(**found)
 
     def check_vocabulary(self, folder: Path) -> None:
@@ -95,11 +95,12 @@ class Manifest(NamedTuple):
 
     def _check(self, path: Path, expected: str) -> None:
         if not path.is_file():
-            raise ValueError(f"{path} is missing. Remove the folder, and prepare it again.")
+            raise ValueError(f"{path} is missing. Remove the folder and prepare the corpus again.")
         if sha256(path) != expected:
             raise ValueError(
-                f"{path} is not the file that belongs to this corpus: its hash differs from the "
-                "manifest's. Put the right one back, or remove the folder and prepare it again."
+                f"{path} does not belong to this corpus: its hash differs from that in the "
+                "manifest. Restore the right file, or remove the folder and prepare the corpus "
+                "again."
             )
 
     def table(self) -> str:
@@ -114,7 +115,7 @@ class Manifest(NamedTuple):
             for row in rows
         ]
         asked, size = self.asked["vocabulary_size"], self.vocabulary["size"]
-        fewer = f" ({asked:,} were asked for: this text has no more)" if size < asked else ""
+        fewer = f" ({asked:,} were requested, but this text has no more)" if size < asked else ""
         return "\n".join([*lines, f"vocabulary: {size:,} pieces{fewer}", *self._skips()])
 
     def _row(self, language: str) -> tuple[str, ...]:

@@ -76,8 +76,9 @@ class Packers:
                 yield from _finished(waiting)
         except futures.process.BrokenProcessPool as error:
             raise OSError(
-                "A process that tokenizes was lost, perhaps for lack of memory. What is done is "
-                "kept: give the same command again, with smaller chunks or fewer processes."
+                "A tokenizing process ended unexpectedly, possibly for lack of memory. "
+                "Finished work is kept: run the same command again with smaller chunks or fewer "
+                "processes."
             ) from error
 
 

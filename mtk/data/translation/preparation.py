@@ -87,12 +87,12 @@ def prepare(
 
 def _check(source: str, readers: Mapping[str, Reader]) -> None:
     if not readers:
-        raise ValueError("A corpus needs `readers` of one target language or more.")
+        raise ValueError("A corpus needs `readers` for at least one target language.")
     wrong = [name for name in readers if name == source or not _CODE.fullmatch(name)]
     if wrong:
         raise ValueError(
-            "A target language is named by letters, digits and hyphens, such as 'pt-BR', and "
-            f"differs from the source {source!r}. Received: {wrong[0]!r}"
+            "The name of a target language must consist of letters, digits and hyphens, such "
+            f"as 'pt-BR', and differ from the source {source!r}. Received: {wrong[0]!r}"
         )
 
 
@@ -100,8 +100,8 @@ def _finished(folder: Path, asked: Mapping[str, Any]) -> Manifest:
     """Checks an existing corpus."""
     if not Manifest.is_in(folder):
         raise ValueError(
-            f"The folder {str(folder)!r} holds something else than a prepared corpus. Nothing was "
-            "changed. Name a new or an empty folder."
+            f"The folder {str(folder)!r} contains something other than a prepared corpus. "
+            "Nothing was changed. Give a new or an empty folder."
         )
     manifest = Manifest.load(folder)
     check_same(manifest.asked, asked, folder)

@@ -20,7 +20,7 @@ class Sequences:
     def __init__(self, tokens: np.ndarray, starts: np.ndarray):
         if tokens.ndim != 1 or starts.ndim != 1 or not starts.size:
             raise ValueError(
-                "Sequences need a vector of tokens, and a vector of starts with one entry more "
+                "Sequences need a vector of tokens and a vector of starts with one more entry "
                 f"than there are sequences. Received shapes: {tokens.shape} and {starts.shape}"
             )
         if starts[0] != 0 or starts[-1] != tokens.size:
@@ -37,7 +37,9 @@ class Sequences:
     def __getitem__(self, index: int) -> np.ndarray:
         """Returns one sequence, as stored."""
         if not 0 <= index < len(self):
-            raise IndexError(f"There is no sequence {index}: they are 0 ... {len(self) - 1}.")
+            raise IndexError(
+                f"There is no sequence {index}; valid positions are 0 ... {len(self) - 1}."
+            )
         return self.tokens[self.starts[index] : self.starts[index + 1]]
 
     @cached_property

@@ -14,7 +14,7 @@ from mtk.data.translation.chunks import SIDES
 from mtk.data.translation.corpus import Pairs, Texts
 from mtk.data.translation.sequences import Sequences
 
-_AGAIN = "Remove the folder, and prepare it again."
+_AGAIN = "Remove the folder and prepare the corpus again."
 _Content = TypeVar("_Content")
 
 
@@ -138,9 +138,7 @@ def _lines(path: Path) -> list[str]:
 def _mapped(path: Path, size: int) -> np.ndarray:
     array: np.ndarray = _checked(lambda path: np.load(path, mmap_mode="r"), path)
     if array.shape != (size,):
-        raise ValueError(
-            f"{path} holds {array.size} numbers, but the manifest counts {size}. {_AGAIN}"
-        )
+        raise ValueError(f"{path} has {array.size} numbers, but the manifest says {size}. {_AGAIN}")
     return array
 
 

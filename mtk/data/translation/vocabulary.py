@@ -45,14 +45,14 @@ class Vocabulary:
             self._pieces = _sentencepiece().SentencePieceProcessor(model_proto=proto)
         except RuntimeError as error:
             raise ValueError(
-                "This is no SentencePiece model, or it is damaged. Give a `vocabulary.model` that "
-                "mtk.prepare has written."
+                "This is not a SentencePiece model, or it is damaged. Give a "
+                "`vocabulary.model` written by mtk.prepare."
             ) from error
         first = [self._pieces.id_to_piece(i) for i in range(min(len(self), len(_SPECIAL)))]
         if tuple(first) != _SPECIAL:
             raise ValueError(
-                f"The vocabulary must begin with {', '.join(_SPECIAL)}; train it with mtk.prepare. "
-                f"Received one that begins with {', '.join(first)}"
+                f"The vocabulary must start with {', '.join(_SPECIAL)}; train it with "
+                f"mtk.prepare. Received one that starts with {', '.join(first)}"
             )
         self.languages = tuple(self._languages())
 
@@ -174,8 +174,8 @@ def _explained(message: str, size: int) -> str:
     needed = re.search(r"required_chars\. \d+ vs (\d+)", message)
     if needed:
         return (
-            f"A vocabulary of {size} is too small: the special tokens, 256 bytes and the text's "
-            f"characters alone are {needed[1]}. Ask for more: `vocabulary_size`."
+            f"A vocabulary of {size} is too small: the special tokens, 256 bytes and the "
+            f"characters of the text already need {needed[1]}. Increase `vocabulary_size`."
         )
     if "sentences_.empty()" in message:
         return "There is no text to learn a vocabulary from."
@@ -187,7 +187,7 @@ def _sentencepiece() -> ModuleType:
         import sentencepiece
     except ImportError as error:
         raise ImportError(
-            "Translation needs SentencePiece, which is not installed. "
-            f"Install it by: {extras.command('translation')}"
+            "Translation needs SentencePiece, which is not installed. Install it with: "
+            f"{extras.command('translation')}"
         ) from error
     return sentencepiece

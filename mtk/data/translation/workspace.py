@@ -81,8 +81,9 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
     changes = "\n".join(_changes(found, wanted))
     if changes:
         raise ValueError(
-            f"{str(folder)!r} was made from something else:\n{changes}\n"
-            "Remove it to begin again, or name another folder."
+            f"{str(folder)!r} was prepared from different inputs:\n"
+            f"{changes}\n"
+            "Remove it to start again, or give another folder."
         )
 
 
@@ -91,7 +92,7 @@ def _changes(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
     if found == wanted:
         return
     if name.startswith(f"{MODIFIED}."):
-        yield f"  the file {name.removeprefix(f'{MODIFIED}.')} has changed since"
+        yield f"  the file {name.removeprefix(f'{MODIFIED}.')} has changed since then"
     elif isinstance(found, dict) and isinstance(wanted, dict):
         for key in {**found, **wanted}:
             inner = f"{name}.{key}" if name else key
@@ -121,13 +122,13 @@ def _exclusive(folder: Path) -> Iterator[None]:
         free = locks.lock(descriptor)
         if free is None:
             warnings.warn(
-                f"The file system of {folder} knows no locks: see to it yourself that no second "
-                "process prepares there.",
+                f"The file system of {folder} does not support locks: make sure that no second "
+                "process prepares data there.",
                 stacklevel=3,
             )
         if free is False:
             raise ValueError(
-                f"Another process is preparing in {str(folder)!r}. Wait until it ends."
+                f"Another process is preparing data in {str(folder)!r}. Wait until it ends."
             )
         yield
     finally:
@@ -137,11 +138,11 @@ def _exclusive(folder: Path) -> Iterator[None]:
 def _check_own(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ValueError(
-            f"The preparation works in {str(folder)!r}, where there is a link or a file. Move it "
-            "away, or name another folder to prepare."
+            f"The preparation works in {str(folder)!r}, but this is a symbolic link or a file. "
+            "Move it away, or give another output folder."
         )
     if folder.exists() and not (folder / _LOCK).exists() and any(folder.iterdir()):
         raise ValueError(
-            f"The preparation works in {str(folder)!r}, which holds something else; nothing was "
-            "changed. Move it away, or name another folder to prepare."
+            f"The preparation works in {str(folder)!r}, which contains something else; nothing "
+            "was changed. Move it away, or give another output folder."
         )

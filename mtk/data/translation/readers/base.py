@@ -109,7 +109,7 @@ def found(folder: Path, names: Sequence[str], split: str) -> list[Path]:
     for name in names:
         matches = sorted(folder.glob(name)) if "*" in name else [folder / name]
         if not matches or not all(path.is_file() for path in matches):
-            raise ValueError(f"There is no file {name!r} in {str(folder)!r}, for {split}.")
+            raise ValueError(f"There is no file {name!r} in {str(folder)!r} for {split}.")
         paths += matches
     if not paths:
         raise ValueError(f"The split {split!r} needs at least one file.")
@@ -126,8 +126,8 @@ def check_encoding(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except LookupError as error:
         raise ValueError(
-            f"Python knows no encoding {encoding!r}. Others are 'utf-8', 'latin-1', 'cp1252' and "
-            "'utf-16'."
+            f"Unknown encoding {encoding!r}. Examples of encodings are 'utf-8', 'latin-1', "
+            "'cp1252' and 'utf-16'."
         ) from error
 
 
@@ -162,12 +162,12 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
             yield from _without_ends(x if isinstance(x, bytes) else x.encode() for x in found)
     except UnicodeError as error:
         raise ValueError(
-            f"{path} is not {encoding}: {error}. Name its encoding, or, where files differ in "
-            "theirs, write them anew in UTF-8."
+            f"{path} is not {encoding}: {error}. Set its encoding; if the files have different "
+            "encodings, convert them to UTF-8."
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
-            f"{path} is damaged: it cannot be decompressed ({error}). Fetch the file again."
+            f"{path} is damaged: it cannot be decompressed ({error}). Download the file again."
         ) from error
 
 

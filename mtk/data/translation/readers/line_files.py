@@ -67,16 +67,16 @@ def _aligned(source: Path, target: Path, encoding: str) -> Iterator[RawPair]:
             # The rest of the longer file is not read, since it may expand endlessly.
             shorter, longer = (source, target) if ours is None else (target, source)
             raise ValueError(
-                f"{shorter} ends after {counted(number, 'line')}, and {longer} goes on: they "
-                f"cannot correspond line by line. {_remedy(source, target, encoding)}"
+                f"{shorter} ends after {counted(number, 'line')}, but {longer} has more, so "
+                f"they cannot correspond line by line. {_remedy(source, target, encoding)}"
             )
         yield ours, theirs
 
 
 def _remedy(source: Path, target: Path, encoding: str) -> str:
     if encoding != "utf-8":
-        return f"Both were read as {encoding!r}: if that is not so, write them anew in UTF-8."
+        return f"Both were read as {encoding!r}. If this is wrong, convert them to UTF-8."
     for path in (source, target):
         if any(b"\0" in line for line in itertools.islice(lines(path), _LOOKED_AT)):
-            return f"{path} holds zero bytes, as of UTF-16: write it anew in UTF-8."
-    return "Fetch both again."
+            return f"{path} contains null bytes, as in UTF-16. Convert it to UTF-8."
+    return "Download both again."

@@ -49,8 +49,8 @@ class ParquetFiles(TableReader):
             from pyarrow import parquet
         except ImportError as error:
             raise ImportError(
-                "Parquet files need pyarrow, which is not installed. "
-                f"Install it by: {extras.command('parquet')}"
+                "Parquet files need pyarrow, which is not installed. Install it with: "
+                f"{extras.command('parquet')}"
             ) from error
         try:
             with parquet.ParquetFile(path) as file:
@@ -64,7 +64,7 @@ class ParquetFiles(TableReader):
                     for pair in zip(*(side.to_pylist() for side in sides), strict=True):
                         yield _encoded(pair[0], path), _encoded(pair[1], path)
         except pyarrow.ArrowException as error:
-            raise ValueError(f"{path} is no parquet file, or it is damaged: {error}") from error
+            raise ValueError(f"{path} is not a Parquet file, or it is damaged: {error}") from error
 
     def _check(self, path: Path, schema: Any) -> None:
         names = set()
@@ -81,7 +81,7 @@ class ParquetFiles(TableReader):
 def _encoded(sentence: bytes | None, path: Path) -> bytes:
     found = sentence or b""
     if len(found) > LONGEST_LINE:
-        raise ValueError(f"{path}: a row of {len(found):,} bytes is no sentence.")
+        raise ValueError(f"{path}: a row has {len(found):,} bytes, so it is not a sentence.")
     return found
 
 
@@ -91,6 +91,6 @@ def _check_size(path: Path, metadata: Any) -> None:
         group = metadata.row_group(number)
         if group.total_byte_size > LONGEST_LINE * max(group.num_rows, 1):
             raise ValueError(
-                f"{path}: {group.num_rows} rows take {group.total_byte_size:,} bytes, so these are "
-                "no sentences."
+                f"{path}: {group.num_rows} rows take {group.total_byte_size:,} bytes, so they "
+                "are not sentences."
             )

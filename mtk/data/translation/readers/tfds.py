@@ -58,7 +58,7 @@ class TFDSTranslation(Reader):
             import tensorflow_datasets as tfds
         except ImportError as error:
             raise ImportError(
-                f"TensorFlow Datasets is not installed. Install it by: {extras.command('tfds')}"
+                f"TensorFlow Datasets is not installed. Install it with: {extras.command('tfds')}"
             ) from error
         return tfds.builder(self.name, data_dir=self.data_dir)
 

@@ -42,7 +42,7 @@ class TSVFiles(TableReader):
     ):
         self._encoding = check_encoding(encoding)
         if min(columns) < 0:
-            raise ValueError(f"`columns` are counted from 0. Received: {columns}")
+            raise ValueError(f"`columns` must be 0 or more. Received: {columns}")
         super().__init__(train, validation, test, folder)
         self.columns = columns
 
