@@ -238,7 +238,7 @@ def _remove_own(folder: Path) -> None:
         folder.rmdir()
     if folder.exists():
         warnings.warn(
-            f"Files were added to a folder while it was replaced. They are kept: {folder}",
+            f"Files were added to a folder while it was being replaced. They are kept in: {folder}",
             stacklevel=2,
         )
 

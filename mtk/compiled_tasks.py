@@ -19,12 +19,12 @@ from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
 # Contents of label arrays that are not real numbers, by dtype kind.
 _NO_NUMBERS = {
-    "U": "texts",
-    "S": "texts",
+    "U": "strings",
+    "S": "strings",
     "O": "objects",
     "c": "complex numbers",
     "M": "dates",
-    "m": "spans of time",
+    "m": "time spans",
 }
 
 
@@ -117,8 +117,8 @@ class CompiledTasks:
         if isinstance(given, Mapping) and given and not any(isinstance(key, str) for key in given):
             if len(names) > 1:
                 raise ValueError(
-                    "`class_weight` has the weights of each output's classes, as in "
-                    f"{{{names[0]!r}: {dict(given)}}}. The outputs are {names}."
+                    f"`class_weight` must be a dict by output, such as {{{names[0]!r}: "
+                    f"{dict(given)}}}. The outputs are {names}."
                 )
             given = {names[0]: given}
         found = by_output("class_weight", given, names)
@@ -158,8 +158,8 @@ def compiled_tasks(
     """
     if outputs is None and not tells_outputs(network, loss):
         raise ValueError(
-            f"The network {network.name!r} does not tell its outputs before it is called. Give "
-            "`loss` as a dict by their names, {output: loss}."
+            f"The outputs of the network {network.name!r} are unknown before it is called. Give "
+            "`loss` as a dict by output name, {output: loss}."
         )
     outputs = symbolic_outputs(network) if outputs is None else outputs
     names, paths = output_names(network, loss, outputs), nested_paths(outputs)
@@ -180,13 +180,14 @@ def compiled_tasks(
     if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
         watch = (
-            " One that is only to be watched gets any loss, with the weight zero: the others then "
-            f"train as without it: `loss_weights={{{without[0]!r}: 0, ...}}`."
+            " To only monitor an output, give it any loss with weight zero, "
+            f"`loss_weights={{{without[0]!r}: 0, ...}}`; the others then train as if it had no "
+            "loss."
             if without
             else ""
         )
         raise ValueError(
-            f"{what} no loss. Give each output that is to be learned one, by `loss=`.{watch}"
+            f"{what} no loss. Give a loss for each output to be trained: `loss=`.{watch}"
         )
     tasks = []
     for position, name in enumerate(names):
@@ -194,8 +195,8 @@ def compiled_tasks(
             each = (losses[name], found[name], None, weighted[name])
             if getattr(losses[name], "reduction", None) == "none":
                 raise ValueError(
-                    f"The loss of {name!r} has reduction='none', of which Keras trains the sum. "
-                    "Say what is meant: reduction='sum' or 'sum_over_batch_size'."
+                    f"The loss of {name!r} has reduction='none', which Keras treats as a sum. "
+                    "Set it explicitly: reduction='sum' or 'sum_over_batch_size'."
                 )
             tasks.append(Task(name, *each, mask_zero=False))
             tasks[-1].path = paths.get(name, (position,))
@@ -233,8 +234,8 @@ def by_column(given: Any, names: Sequence[str]) -> Any:
     columns = [*given.columns]
     if missing := sorted({*names} - {*columns}):
         raise ValueError(
-            f"A table of labels has a column for each task, of its name. Missing: {missing}. "
-            f"Its columns are {columns}. Or give {{task: labels}}."
+            f"A table of labels must have a column named after each task. Missing: {missing}. "
+            f"Its columns are {columns}. Alternatively, give {{task: labels}}."
         )
     return {name: given[name].to_numpy() for name in columns}
 
@@ -255,8 +256,8 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
     numbers = {n: len(a) for n, a in each.items() if isinstance(a, np.ndarray) and a.ndim}
     if len(set(numbers.values())) > 1:
         raise ValueError(
-            "All tasks have labels of the same examples, a row each: give a missing one by a mask, "
-            f"see `mtk.Task(missing=...)`. Received numbers of rows: {numbers}"
+            "The labels of all tasks must have one row for each example; mark missing labels "
+            f"with a mask, see `mtk.Task(missing=...)`. Received numbers of rows: {numbers}"
         )
     for task in tasks:
         labels = each.get(task.name)
@@ -267,8 +268,8 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
         kind = labels.dtype.kind
         if kind in _NO_NUMBERS:
             raise ValueError(
-                f"The labels of task '{task.name}' are {_NO_NUMBERS[kind]}. "
-                "Give an array of real numbers; `keras.layers.StringLookup` makes them of texts."
+                f"The labels of task '{task.name}' are {_NO_NUMBERS[kind]}. Give an array of "
+                "real numbers; `keras.layers.StringLookup` converts strings."
             )
         missing = task.missing is not None and math.isnan(task.missing)
         may_be = missing or may_be_nan or not task.has_keras_loss
@@ -276,9 +277,9 @@ def check_labels(y: Any, tasks: Sequence[Task], may_be_nan: bool = False) -> Non
             number = int(np.isnan(labels).sum())
             raise ValueError(
                 f"{counted(number, 'label')} of task '{task.name}' "
-                f"{'is' if number == 1 else 'are'} NaN. If they are "
-                f"missing, say so: mtk.Task({task.name!r}, ..., missing=float('nan')), or "
-                f"fit(..., sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
+                f"{'is' if number == 1 else 'are'} NaN. If NaN marks missing labels, use "
+                f"mtk.Task({task.name!r}, ..., missing=float('nan')) or fit(..., "
+                f"sample_weight={{{task.name!r}: ~np.isnan(labels)}})."
             )
 
 
@@ -317,14 +318,16 @@ def check_given(expected: bool, given: Mapping[str, Any]) -> None:
     found = sorted(name for name, value in given.items() if value is not None)
     if expected and given["loss"] is None:
         raise ValueError(
-            "The model was made without tasks, so `compile` needs their losses: "
-            "`compile(optimizer, loss={output: loss, ...})`. Or give `tasks=` to the model."
+            "The model was created without tasks, so `compile` needs their losses: "
+            "`compile(optimizer, loss={output: loss, ...})`. Alternatively, give `tasks=` to the "
+            "model."
         )
     if found and not expected:
         raise ValueError(
-            f"`compile` takes no {' and '.join(f'`{name}`' for name in found)} for a model that "
-            "was made with tasks, which have them: `mtk.Task(name, loss, metrics=[...])` and "
-            "`combiner=mtk.combiners.StaticWeights({name: weight, ...})`. Or leave out `tasks=`."
+            f"`compile` does not accept {' and '.join(f'`{name}`' for name in found)} for a "
+            "model created with tasks, which define them: `mtk.Task(name, loss, metrics=[...])` "
+            "and `combiner=mtk.combiners.StaticWeights({name: weight, ...})`. Alternatively, "
+            "leave out `tasks=`."
         )
 
 
@@ -343,8 +346,8 @@ def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
     weights = [1.0 if found.get(name) is None else float(found[name]) for name in names]
     if not are_weights(weights):
         raise ValueError(
-            "`loss_weights` are finite numbers, none negative and not all zero. "
-            f"Received: {given!r}"
+            "`loss_weights` must be finite numbers, none negative and not all zero. Received: "
+            f"{given!r}"
         )
     return weights
 
@@ -372,8 +375,8 @@ def by_output(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
         if len(given) != len(names):
             raise ValueError(
                 f"`{what}` is a list of {counted(len(given), 'item')}, but the network has "
-                f"{counted(len(names), 'output')}: {list(names)}. Give an entry for "
-                "each, or a dict by their names."
+                f"{counted(len(names), 'output')}: {list(names)}. Give one entry for each output, "
+                "or a dict by output name."
             )
         return dict(zip(names, given, strict=True))
     return {} if given is None else dict.fromkeys(names, given)

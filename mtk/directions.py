@@ -92,8 +92,8 @@ def direction(metric: Any) -> str | None:
         return own
     if own:
         raise ValueError(
-            f"The attribute `direction` of a metric is 'min' or 'max'. Received: {own!r} of "
-            f"{metric!r}"
+            f"The attribute `direction` of a metric must be 'min' or 'max'. Received: {own!r} "
+            f"for {metric!r}"
         )
     if isinstance(metric, _HIGHER) or any(function is each for each in _ACCURACIES):
         return MAX

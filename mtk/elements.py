@@ -106,10 +106,10 @@ def elements(
     ):
         if _weights(y_true, None if counts_zero else mask, missing, None) is not None:
             raise ValueError(
-                f"The loss {_name(loss)} returns one number for the whole batch, so the labels "
-                "that are missing cannot be left out. Return one value per example: "
-                "`tf.reduce_mean(..., axis=-1)`. Or, where none is missing, give a model without "
-                "`tasks=` its sample weights as numbers: `mask.astype('float32')`."
+                f"The loss {_name(loss)} returns one number for the whole batch, so missing "
+                "labels cannot be left out. Return one value per example: `tf.reduce_mean(..., "
+                "axis=-1)`. If no label is missing, give the sample weights to a model without "
+                "`tasks=` as numbers: `mask.astype('float32')`."
             )
         size = tf.shape(y_true)[0]
         if weights is None and getattr(loss, "reduction", None) == "sum":
@@ -210,8 +210,8 @@ def _of_classes(y_true: tf.Tensor, class_weight: Mapping[int, float], rank: int)
         y_true = tf.squeeze(y_true, -1) if one else tf.argmax(y_true, axis=-1)
     if y_true.shape.rank != rank:
         raise ValueError(
-            "`class_weight` is for labels that are classes, or one-hot, with one loss each. "
-            f"Received labels {y_true.shape} and losses of rank {rank}."
+            "`class_weight` needs labels that are classes or one-hot vectors, with one loss "
+            f"value each. Received labels of shape {y_true.shape} and losses of rank {rank}."
         )
     numbers = tf.cast(tf.round(tf.cast(y_true, tf.float32)), tf.int32)
     table = [class_weight.get(number, 1.0) for number in range(max(class_weight) + 1)]
@@ -261,8 +261,8 @@ def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
     there = tf.cast(weights != 0, tf.float32)
     some, every = tf.reduce_max(there, -1), tf.reduce_min(there, -1)
     message = (
-        "An example has some of its labels and lacks others, and the loss is no mean over the "
-        "labels in the last axis. Use a loss that is, or leave such examples out by a mask."
+        "Some labels of an example are missing, but the loss is not a mean over the labels in "
+        "the last axis. Use a loss that is, or mask such examples out."
     )
     check = tf.debugging.assert_equal(some, every, message=message)
     # XLA drops assertions; there, such an example makes the loss NaN.

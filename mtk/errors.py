@@ -31,9 +31,9 @@ def out_of_memory(error: BaseException) -> str | None:
     found = re.search(r"OOM when allocating tensor with shape\[(.*?)\].* on (\S+)", said)
     said = f"a tensor of shape ({found[1]}) does not fit on {found[2]}" if found else said
     return (
-        f"Out of memory: {said}. Give less at once: a smaller experiment.Optimization.batch_size, "
-        "more experiment.Numerics.micro_batches, or a smaller network. --dry_run tells what a step "
-        "takes."
+        f"Out of memory: {said}. Use a smaller experiment.Optimization.batch_size, more "
+        "experiment.Numerics.micro_batches, or a smaller network. --dry_run shows the memory that "
+        "a step takes."
     )
 
 
@@ -50,4 +50,4 @@ def check_kinds(given: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
     for name, (kind, words) in kinds.items():
         value = getattr(given, name)
         if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
-            raise StudyError(f"`{name}` is {words}. Received: {value!r}")
+            raise StudyError(f"`{name}` must be {words}. Received: {value!r}")

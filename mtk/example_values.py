@@ -65,15 +65,15 @@ def read(file: IO[bytes]) -> ExampleValues:
         with zipfile.ZipFile(file) as archive:
             found = ExampleValues(*(_array(archive, name, kind) for name, kind in _KINDS.items()))
     except _DAMAGE as error:
-        raise ValueError(f"test examples were expected: {error}") from None
+        raise ValueError(f"expected the values of test examples: {error}") from None
     number = found.names.shape
     rows = found.values.shape[:1]
     if len(number) != 1 or not number == rows == found.orders.shape == found.sizes.shape:
-        raise ValueError("arrays of a row for each metric were expected")
+        raise ValueError("expected arrays with one row for each metric")
     if (found.sizes < 0).any():
-        raise ValueError("sizes of the test set, none negative, were expected")
+        raise ValueError("expected non-negative sizes of the test set")
     if found.values.ndim != 2 or found.values.shape != found.counts.shape:
-        raise ValueError("a value and a count for each example were expected")
+        raise ValueError("expected a value and a count for each example")
     return found
 
 
@@ -82,7 +82,7 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as file:
         size = archive.getinfo(f"{name}.npy").file_size
         if npy.read_magic(file) != (1, 0):
-            raise ValueError(f"{name} is no array of this format")
+            raise ValueError(f"{name} is not an array of this format")
         shape, fortran, dtype = npy.read_array_header_1_0(file)
         held = math.prod(shape) * dtype.itemsize
         if dtype.kind != kind or fortran or not 0 <= held <= min(_MOST_BYTES, size):

@@ -21,9 +21,7 @@ def command(extra: str) -> str:
     return f"pip install -e '.[{extra}]'" + ("" if in_clone else " in a clone of mtk")
 
 
-def check(
-    what: str, extra: str, packages: Sequence[str], needed: str = "what reads results"
-) -> None:
+def check(what: str, extra: str, packages: Sequence[str], needed: str = "reading results") -> None:
     """Checks that packages are installed.
 
     Args:

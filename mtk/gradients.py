@@ -51,7 +51,7 @@ def choose(strategy: GradientStrategy, num_tasks: int, shared_input: bool) -> Gr
     """
     if strategy not in get_args(GradientStrategy):
         raise ValueError(
-            f"Unknown strategy to compute per-task gradients: {strategy!r}. Known: "
+            f"Unknown strategy for per-task gradients: {strategy!r}. Known strategies: "
             f"{get_args(GradientStrategy)}"
         )
     if strategy == "auto":
@@ -60,8 +60,8 @@ def choose(strategy: GradientStrategy, num_tasks: int, shared_input: bool) -> Gr
         return "unrolled" if num_tasks <= _UNROLLED_AT_MOST else "loop"
     if strategy == "share" and shared_input:
         raise ValueError(
-            "`gradients='share'` needs a batch with a share for each task, `{task: (x, y)}`. "
-            "This batch has one input for all tasks: use 'unrolled', 'loop' or 'auto'."
+            "`gradients='share'` needs a batch with separate inputs for each task, `{task: (x, "
+            "y)}`. This batch has one input for all tasks: use 'unrolled', 'loop' or 'auto'."
         )
     return strategy
 
@@ -116,8 +116,8 @@ def _vectorized(
         rows = tape.jacobian(stacked, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     except ValueError as error:
         raise ValueError(
-            "TensorFlow's `pfor` cannot vectorize the gradients of this network, as "
-            "`gradients='vectorized'` needs. Use 'unrolled', 'loop' or 'auto'."
+            "`gradients='vectorized'` needs TensorFlow's `pfor`, which cannot vectorize the "
+            "gradients of this network. Use 'unrolled', 'loop' or 'auto'."
         ) from error
     return [tf.convert_to_tensor(row) for row in rows]
 

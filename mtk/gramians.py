@@ -58,11 +58,11 @@ def gramian(losses: Any, variables: Any, tape: tf.GradientTape | None = None) ->
     """
     if isinstance(losses, keras.Model):
         if tape is not None:
-            raise ValueError("`gramian(model, batch)` makes its own tape. Leave `tape` out.")
+            raise ValueError("`gramian(model, batch)` creates its own tape. Leave `tape` out.")
         return _of_model(losses, variables)
     if tape is None:
         raise ValueError(
-            "`gramian(losses, variables, tape)` needs the persistent tape that has recorded the "
+            "`gramian(losses, variables, tape)` needs the persistent tape that recorded the "
             "losses: `with tf.GradientTape(persistent=True) as tape: ...`. Received: tape=None"
         )
     return _of_losses(losses, variables, tape)
@@ -73,8 +73,9 @@ def _of_model(model: keras.Model, batch: Any) -> tf.Tensor:
         return _of_tasks(model, batch)
     if not model.compiled:
         raise ValueError(
-            "The loss of an example is the one that the model was compiled with. Call "
-            "`model.compile(loss=...)`, or use `mtk.per_example_gramian` with a function."
+            "The loss of each example is the compiled loss of the model, but the model is not "
+            "compiled with a loss. Call `model.compile(loss=...)`, or use "
+            "`mtk.per_example_gramian` with a function."
         )
 
     def loss(x: Any, y: Any, weight: Any = None) -> tf.Tensor:
@@ -106,14 +107,14 @@ def _of_losses(losses: Any, variables: Any, tape: tf.GradientTape) -> tf.Tensor:
     if not isinstance(losses, (list, tuple)) or any(one.shape.rank for one in losses):
         shapes = [tuple(one.shape) for one in tf.nest.flatten(losses)]
         raise ValueError(
-            "The K losses of a Gramian are a list of scalars or one tensor `(K,)`. "
-            f"Received: a {type(losses).__name__} with the shapes {shapes}"
+            "The K losses must be a list of scalars or one tensor `(K,)`. Received: a "
+            f"{type(losses).__name__} with the shapes {shapes}"
         )
     sources = [_value(v) for v in tf.nest.flatten(variables)]
     if not losses or not sources:
         raise ValueError(
-            "A Gramian needs at least one loss and one variable. "
-            f"Received: {len(losses)} as losses, {len(sources)} as variables"
+            f"A Gramian needs at least one loss and one variable. Received: {len(losses)} "
+            f"losses and {len(sources)} variables"
         )
 
     def rows(block: Sequence[tf.Tensor]) -> list[gradients.TaskGradient]:
@@ -186,7 +187,7 @@ def per_example_gramian(loss: Callable[..., tf.Tensor], examples: Any, variables
         value = tf.convert_to_tensor(found)
         if value.shape.rank != 0:
             raise ValueError(
-                "`loss` returns one scalar for one example, which has no batch axis. "
+                "`loss` must return a scalar for one example, which has no batch axis. "
                 f"Received: a tensor of shape {value.shape}"
             )
         uses = [_only_use(graph, _value(v), earlier) for v in variables]

@@ -33,11 +33,13 @@ def open_file(path: Path) -> int:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise OSError(error.errno, "A lock is a file, not a link. Remove it", str(path)) from error
+        raise OSError(
+            error.errno, "A lock must be a file, not a symbolic link. Remove it", str(path)
+        ) from error
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "A lock is a regular file. Remove this one", str(path))
+        raise OSError(errno.EINVAL, "A lock must be a regular file. Remove this one", str(path))
     if about.st_mode & 0o077:  # As earlier versions made it.
         with contextlib.suppress(OSError):  # It is another user's, or all files have one mode.
             os.fchmod(descriptor, 0o600)

@@ -113,14 +113,14 @@ class WeightedSum(keras.losses.Loss):
         reductions = {getattr(loss, "reduction", "sum_over_batch_size") for loss in found}
         if None in found or len(reductions) != 1:
             raise ValueError(
-                "`losses` are one or more, none of them None, that are reduced in the same way. "
-                f"Received: {list(losses)}"
+                "`losses` must be one or more losses (none of them None) with the same "
+                f"reduction. Received: {list(losses)}"
             )
         factors = [1.0] * len(found) if weights is None else [float(weight) for weight in weights]
         if len(factors) != len(found) or not all(0 <= x < float("inf") for x in factors):
             raise ValueError(
-                f"`weights` has one finite number, zero or more, for each of the {len(found)} "
-                f"losses. Received: {weights}"
+                "`weights` must have one finite, non-negative number for each of the "
+                f"{len(found)} losses. Received: {weights}"
             )
         super().__init__(name=name, reduction=reductions.pop())
         self.losses, self.weights = found, factors

@@ -61,9 +61,9 @@ class Monitor:
         missing = [name for name, _ in self.terms if _VALIDATION + name not in logs]
         if missing:
             raise ValueError(
-                f"BestCheckpoint compares {_VALIDATION + missing[0]!r}, but the logs have "
-                f"{sorted(logs)}. Give `fit` the argument `validation_data`, or "
-                "BestCheckpoint another `monitor`."
+                f"BestCheckpoint monitors {_VALIDATION + missing[0]!r}, but the logs have "
+                f"{sorted(logs)}. Pass `validation_data` to `fit`, or another `monitor` to "
+                "BestCheckpoint."
             )
         return {name: as_number(logs[_VALIDATION + name]) for name, _ in self.terms}
 
@@ -157,7 +157,7 @@ def resolve(
     terms = tuple(_term(each, known) for each in _listed(given))
     names = [name for name, _ in terms]
     if not names or len({*names}) < len(names):
-        raise ValueError(f"`monitor` names metrics, each once, at least one. Received: {given!r}")
+        raise ValueError(f"`monitor` must name one or more metrics, each once. Received: {given!r}")
     if len(terms) == 1:
         return Monitor(*terms[0], terms)
     direction = MAX if all(each == MAX for _, each in terms) else MIN
@@ -243,7 +243,9 @@ def selected(result: Mapping[str, Any]) -> Selected:
         value = _number(said["value"])
         return Selected(said["name"], said["direction"], value, losses, terms, first)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"result.json does not say by what it was selected: {error!r}") from error
+        raise ValueError(
+            f"result.json does not record the monitor that selected it: {error!r}"
+        ) from error
 
 
 def compared(runs: Sequence[Selected]) -> list[float]:
@@ -262,8 +264,7 @@ def compared(runs: Sequence[Selected]) -> list[float]:
         names = ", ".join(f"{name!r} ({direction})" for name, direction in found)
         raise DifferentMonitorsError(
             f"These runs were selected by different monitors, {names}, whose values cannot be "
-            "compared. Give all of them the same `experiment.Training.monitor`, in a study of "
-            "their own."
+            "compared. Use the same `experiment.Training.monitor` for all runs of a study."
         )
     if len({run.trained for run in runs}) == 1:
         runs = [run.of_trained() for run in runs]
@@ -332,9 +333,9 @@ def _listed(given: Any) -> list[Any]:
     if isinstance(given, Sequence):
         return list(given)
     raise ValueError(
-        f"`monitor` is {MEAN_LOSS!r}, {RELATIVE_LOSS!r}, a metric such as 'left_accuracy' or "
-        "('left_accuracy', 'max'), or several, {'left_accuracy': 'max', 'right_loss': 'min'}. "
-        f"Received: {given!r}"
+        f"`monitor` must be {MEAN_LOSS!r}, {RELATIVE_LOSS!r}, a metric such as 'left_accuracy' "
+        "or ('left_accuracy', 'max'), or several metrics, such as {'left_accuracy': 'max', "
+        f"'right_loss': 'min'}}. Received: {given!r}"
     )
 
 
@@ -348,24 +349,25 @@ def _term(given: Any, known: Mapping[str, str | None]) -> tuple[str, str]:
     name, direction = given if isinstance(given, (list, tuple)) and len(given) == 2 else (given, "")
     if not isinstance(name, str) or direction not in ("", *DIRECTIONS):
         raise ValueError(
-            "A monitored metric is a name, or a name and 'min' or 'max': ('left_accuracy', 'max'). "
-            f"Received: {given!r}"
+            "A monitored metric must be a name, or a name with 'min' or 'max', such as "
+            f"('left_accuracy', 'max'). Received: {given!r}"
         )
     name = name.removeprefix(_VALIDATION)
     if name == MEAN_LOSS and name not in known:
         name = _LOSS
     if name == RELATIVE_LOSS and name not in known:
-        raise ValueError(f"{name!r} is a mean by itself: no mean of metrics may have it.")
+        raise ValueError(f"{name!r} is a mean itself, so it cannot be part of a mean of metrics.")
     if name not in known:
         close = difflib.get_close_matches(name, [*known, RELATIVE_LOSS], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         names = ", ".join(sorted({*known} - {_LOSS} | {MEAN_LOSS, RELATIVE_LOSS}))
-        raise ValueError(f"No evaluation measures {name!r}.{hint} `monitor` may be: {names}")
+        raise ValueError(
+            f"No evaluation measures {name!r}.{hint} Possible values of `monitor`: {names}"
+        )
     if not direction and known[name] is None:
         raise ValueError(
-            f"Whether more or less of {name!r} is better is not known. Say so: "
-            f"monitor=({name!r}, 'max') or monitor=({name!r}, 'min'); or give the metric's class "
-            "an attribute `direction`."
+            f"The direction of {name!r} is unknown. Give it, monitor=({name!r}, 'max') or "
+            f"monitor=({name!r}, 'min'), or set an attribute `direction` on the metric's class."
         )
     return name, direction or str(known[name])
 

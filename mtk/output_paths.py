@@ -86,8 +86,8 @@ def _along(what: str, given: Any, outputs: Any, path: Path) -> dict[Path, Any]:
     if not fits or not set(keys) <= set(outputs if of_one else range(len(outputs))):
         place = "/".join(map(str, path))
         raise ValueError(
-            f"`{what}` has the form of the network's outputs, {_form(outputs)}"
-            f"{f' at {place!r}' if path else ''}, or is a dict by their names, "
+            f"`{what}` must have the structure of the network's outputs, "
+            f"{_form(outputs)}{f' at {place!r}' if path else ''}, or be a dict by their names, "
             f"such as 'a/b' for {{'a': {{'b': ...}}}}. Received: {given!r}"
         )
     return {p: o for k in keys for p, o in _along(what, given[k], outputs[k], (*path, k)).items()}

@@ -28,8 +28,8 @@ def plain(what: str, values: PerTask) -> float | dict[str, float] | list[float]:
         return array.tolist()
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`{what}` is a number, a sequence with one number for each task, or a dict by task "
-            f"name. Received: {values!r}"
+            f"`{what}` must be a number, a sequence with one number for each task, or a dict by "
+            f"task name. Received: {values!r}"
         ) from error
 
 
@@ -54,13 +54,13 @@ def in_task_order(
         names = task_names or ()
         if set(names) != set(numbers):
             raise ValueError(
-                f"`{what}` is given for {sorted(numbers)}, but the tasks are {sorted(names)}."
-                f"{suggestion(numbers, names)} Give one number to each task."
+                f"`{what}` is given for {sorted(numbers)}, but the tasks are "
+                f"{sorted(names)}.{suggestion(numbers, names)} Give one number for each task."
             )
         return [numbers[name] for name in names]
     if len(numbers) != num_tasks:
         raise ValueError(
             f"`{what}` has {counted(len(numbers), 'number')} for {counted(num_tasks, 'task')}. "
-            "Give one number to each task, or a single one for all."
+            "Give one number for each task, or a single number for all tasks."
         )
     return numbers

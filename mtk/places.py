@@ -75,7 +75,7 @@ def destination(folder: str) -> Path:
     """
     path = Path(os.path.realpath(Path(folder).expanduser()))
     if not path.name:
-        raise ValueError(f"{folder!r} is the root of all folders. Name a new or an empty folder.")
+        raise ValueError(f"{folder!r} is the root folder. Give a new or an empty folder.")
     if not path.is_dir() or not any(path.iterdir()):
         check_folder(path)
     return path
@@ -97,8 +97,8 @@ def check_writable(folder: Path) -> None:
         if resources.is_full(error):
             return
         raise ValueError(
-            f"{str(there)!r} is not a folder that can be written ({error.strerror}); nothing was "
-            "changed. Name another place."
+            f"{str(there)!r} is not a writable folder ({error.strerror}); nothing was changed. "
+            "Give another path."
         ) from error
 
 
@@ -114,18 +114,18 @@ def check_unused(path: Path, state: str = "is not empty") -> None:
     """
     if path.is_symlink() and not path.exists():
         raise ValueError(
-            f"The run folder {str(path)!r} is a link that leads to nothing. Name a new folder."
+            f"The run folder {str(path)!r} is a broken symbolic link. Give a new folder."
         )
     if path.exists() and (not path.is_dir() or _holds_files(path)):
         raise ValueError(
-            f"The run folder {str(path)!r} {state}, and was not begun by this version. Nothing "
-            "was changed. Name a new folder: --run_dir=PATH."
+            f"The run folder {str(path)!r} {state}, but has no run of this version. Nothing was "
+            "changed. Give a new folder: --run_dir=PATH."
         )
     try:
         check_writable(path)
     except ValueError as error:
         raise ValueError(
-            f"The run folder {str(path)!r} cannot be made: {error} Give it by --run_dir=PATH."
+            f"The run folder {str(path)!r} cannot be created: {error} Set it with --run_dir=PATH."
         ) from error
 
 
@@ -141,7 +141,7 @@ def check_kind(folder: Path, *kinds: str) -> None:
     """
     found = next((kind for kind, name in _KINDS.items() if os.path.lexists(folder / name)), "")
     if found and found not in kinds:
-        raise StudyError(f"{str(folder)!r} holds {found}, not {kinds[0]}. Name another folder.")
+        raise StudyError(f"{str(folder)!r} contains {found}, not {kinds[0]}. Give another folder.")
 
 
 def check_no_links(paths: Iterable[Path]) -> None:
@@ -156,8 +156,8 @@ def check_no_links(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_symlink():
             raise ValueError(
-                f"{str(path)!r} is a link, and what it leads to would be written; nothing was "
-                "changed. Put there what it leads to, or name another folder."
+                f"{str(path)!r} is a symbolic link, whose target would be written; nothing was "
+                "changed. Replace the link by its target, or give another folder."
             )
 
 
@@ -178,10 +178,10 @@ def file_target(path: str | Path) -> Path:
     """
     target = followed(path)
     if target.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; nothing was changed. Name a file to write.")
+        raise ValueError(f"{str(path)!r} is a folder; nothing was changed. Give a file to write.")
     if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
         raise ValueError(
-            f"{str(path)!r} is a device or a pipe; nothing was changed. Name a file to write."
+            f"{str(path)!r} is a device or a pipe; nothing was changed. Give a file to write."
         )
     _check_movable(path, target)
     return target
@@ -195,12 +195,12 @@ def folder_target(path: str | Path) -> Path:
     """
     target = followed(path)
     if os.path.lexists(target) and not target.is_dir():
-        raise ValueError(f"{str(path)!r} is a file; nothing was changed. Name a folder to write.")
+        raise ValueError(f"{str(path)!r} is a file; nothing was changed. Give a folder to write.")
     if target.is_dir():
         if Path.cwd().resolve().is_relative_to(target.resolve()):
             raise ValueError(
-                f"{str(path)!r} is, or holds, the working directory, which cannot be replaced; "
-                "nothing was changed. Name a new folder, such as one inside it."
+                f"{str(path)!r} is or contains the working directory, which cannot be replaced; "
+                "nothing was changed. Give a new folder, such as one inside it."
             )
         _check_movable(path, target)
         _check_own(path, target)
@@ -224,15 +224,15 @@ def followed(path: str | Path) -> Path:
     if target.is_symlink():
         target = Path(os.path.realpath(target))
         if target.is_symlink():
-            raise ValueError(f"{str(path)!r} is a link that leads back to itself.")
+            raise ValueError(f"{str(path)!r} is a symbolic link to itself.")
     return target
 
 
 def _check_movable(path: str | Path, target: Path) -> None:
     if target.exists() and (os.path.ismount(target) or str(target.resolve()) in _mounts()):
         raise ValueError(
-            f"{str(path)!r} is a mount point, which cannot be replaced; nothing was changed. Name "
-            "a new file or folder, such as one inside it."
+            f"{str(path)!r} is a mount point, which cannot be replaced; nothing was changed. "
+            "Give a new file or folder, such as one inside it."
         )
 
 
@@ -255,14 +255,14 @@ def _check_own(path: str | Path, folder: Path) -> None:
     own = own_files(folder)
     if own is None:
         raise ValueError(
-            f"{str(path)!r} holds {_some(files, folder)}, and no list of files ({MARKER}) that "
-            "this program has written; nothing was changed. Name a new or an empty folder."
+            f"{str(path)!r} contains {_some(files, folder)}, but no list of files ({MARKER}) "
+            "written by this program; nothing was changed. Give a new or an empty folder."
         )
     strange = [file for file in files if str(file.relative_to(folder)) not in own]
     if strange:
         raise ValueError(
-            f"{str(path)!r} holds {_some(strange, folder)}, which this program has not written; "
-            "nothing was changed. Move it away, or name another folder."
+            f"{str(path)!r} contains {_some(strange, folder)}, which this program did not "
+            "write; nothing was changed. Move it away, or give another folder."
         )
 
 

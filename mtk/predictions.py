@@ -60,8 +60,8 @@ class Collector:
         while sum(v.size for each in self._kept for v in each.values()) > self._most:
             if len(self._kept) == 1:
                 raise ValueError(
-                    f"A batch of {BATCH} examples has more than {self._most:,} predictions, which "
-                    "is more than a sealed test keeps. Predict smaller outputs."
+                    f"A batch of {BATCH} examples has more than {self._most:,} predictions, the "
+                    "limit of a sealed test. Predict smaller outputs."
                 )
             self._kept, self._every = self._kept[::2], 2 * self._every
 
@@ -110,21 +110,21 @@ def read(file: IO[bytes]) -> Predictions:
                 shapes = _array(archive, f"shapes{number}", "i", _MOST_BATCHES * _MOST_RANK)
                 parts[name] = _split(values, shapes)
     except _DAMAGE as error:
-        raise ValueError(f"predictions were expected: {error}") from None
+        raise ValueError(f"expected predictions: {error}") from None
     if len(parts) != len(names) or not parts or every < 1:
-        raise ValueError("predictions of tasks, each named once, were expected")
+        raise ValueError("expected predictions of tasks, each named once")
     if len({len(own) for own in parts.values()}) > 1:
-        raise ValueError("as many batches of each task were expected")
+        raise ValueError("expected the same number of batches for each task")
     return Predictions(every, parts)
 
 
 def _split(values: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
     """Returns the arrays of batches, of which the shapes are rows."""
     if shapes.ndim != 2 or not 1 <= shapes.shape[1] <= _MOST_RANK or (shapes < 0).any():
-        raise ValueError("a shape for each batch was expected")
+        raise ValueError("expected one shape for each batch")
     sizes = [math.prod(map(int, shape)) for shape in shapes]
     if sum(sizes) != values.size or (shapes[:, 0] > BATCH).any():
-        raise ValueError("shapes that fit the values were expected")
+        raise ValueError("expected shapes that match the values")
     ends = np.cumsum([0, *sizes])
     pairs = zip(ends[:-1], ends[1:], shapes, strict=True)
     return [values[start:end].reshape(shape) for start, end, shape in pairs]
@@ -134,11 +134,11 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str, most: int) -> np.ndar
     """Returns an array of the archive, if it is as large as its header says and not larger."""
     with archive.open(f"{name}.npy") as file:
         if npy.read_magic(file) != (1, 0):
-            raise ValueError(f"{name} is no array of this format")
+            raise ValueError(f"{name} is not an array of this format")
         shape, fortran, dtype = npy.read_array_header_1_0(file)
         held = math.prod(shape) * dtype.itemsize
         if dtype.kind != kind or fortran or not 0 <= math.prod(shape) <= most:
             raise ValueError(f"{name} has the type {dtype} and the shape {shape}")
         if dtype.itemsize > (1 << 12) or held > archive.getinfo(f"{name}.npy").file_size:
-            raise ValueError(f"{name} is shorter than its header says")
+            raise ValueError(f"{name} is shorter than declared in its header")
         return np.frombuffer(file.read(held), dtype).reshape(shape)

@@ -21,12 +21,12 @@ def check_positive(**values: Any) -> None:
 
 def check_share(**values: Any) -> None:
     """Raises a ValueError for a value that is not a number from 0 to 1."""
-    _check(values, "a share, from 0 to 1", lambda value: 0 <= value <= 1)
+    _check(values, "a share from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 def check_rate(**values: Any) -> None:
     """Raises a ValueError for a value that is not a number from 0 to below 1."""
-    _check(values, "a share, from 0 to below 1", lambda value: 0 <= value < 1)
+    _check(values, "a share from 0 to below 1", lambda value: 0 <= value < 1)
 
 
 def check_count(**values: Any) -> None:
@@ -35,7 +35,8 @@ def check_count(**values: Any) -> None:
         every = value if isinstance(value, (list, tuple)) else [value]
         if not all(_is_number(each, Integral) and 1 <= each < _COUNTS for each in every):
             raise ValueError(
-                f"`{name}` is a whole number, 1 or more and below 2**63. Received: {name}={value!r}"
+                f"`{name}` must be an integer, 1 or more and below 2**63. Received: "
+                f"{name}={value!r}"
             )
 
 
@@ -49,13 +50,13 @@ def check_choice(choices: Any, **values: Any) -> None:
     """Raises a ValueError for a value that a `Literal` does not name."""
     for name, value in values.items():
         if value not in get_args(choices):
-            raise ValueError(f"`{name}` is one of {get_args(choices)}. Received: {value!r}")
+            raise ValueError(f"`{name}` must be one of {get_args(choices)}. Received: {value!r}")
 
 
 def _check(values: Mapping[str, Any], expected: str, fits: Callable[[Any], bool]) -> None:
     for name, value in values.items():
         if not (_is_number(value, Real) and fits(value)):
-            raise ValueError(f"`{name}` is {expected}. Received: {name}={value!r}")
+            raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
 
 
 def _is_number(value: Any, kind: type) -> bool:

@@ -44,7 +44,7 @@ def text(path: Path, most: int = _LARGEST) -> str:
     except OSError as error:
         raise DamagedError(f"{path.name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DamagedError(f"{path.name} is no text") from None
+        raise DamagedError(f"{path.name} is not a text file") from None
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -119,7 +119,7 @@ def whole(path: Path) -> dict[str, Any]:
     found = json_object(path)
     content = {name: value for name, value in found.items() if name != "digest"}
     if with_digest(content) != found:
-        raise DamagedError(f"{path.name} is not as it was written")
+        raise DamagedError(f"{path.name} was changed after it was written")
     return content
 
 
@@ -136,9 +136,9 @@ def parsed(given: bytes, name: str) -> dict[str, Any]:
     try:
         content = json.loads(given.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{name} is no JSON: {error}") from None
+        raise DamagedError(f"{name} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise DamagedError(f"{name} holds no JSON object")
+        raise DamagedError(f"{name} does not contain a JSON object")
     return content
 
 
@@ -163,12 +163,12 @@ def opened(path: Path, most: int) -> io.BufferedReader:
 
 def _check(path: Path, found: os.stat_result, most: int) -> None:
     if stat.S_ISLNK(found.st_mode):
-        raise DamagedError(f"{path.name} is a link; put the file itself there")
+        raise DamagedError(f"{path.name} is a symbolic link; replace it by the file itself")
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
-        raise DamagedError(f"{path.name} is {what}, a file was expected")
+        raise DamagedError(f"{path.name} is {what}; expected a file")
     if found.st_size > most:
-        raise DamagedError(f"{path.name} has {found.st_size} bytes, at most {most} were expected")
+        raise DamagedError(f"{path.name} has {found.st_size} bytes; at most {most} are allowed")
 
 
 def study_list(folder: Path) -> dict[str, Any]:
@@ -184,7 +184,8 @@ def study_list(folder: Path) -> dict[str, Any]:
         if (folder / "runs").is_dir():
             return {}
         raise StudyError(
-            f"{str(folder)!r} is no study folder: it has neither a study.json nor a folder runs/."
+            f"{str(folder)!r} is not a study folder: it has neither a study.json nor a folder "
+            "runs/."
         )
     try:
         return json_object(file, _LARGEST_LIST)

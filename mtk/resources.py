@@ -52,4 +52,7 @@ def require(path: Path, needed: int, what: str) -> None:
         OSError: If fewer are free.
     """
     if free(path) < needed:
-        raise OSError(errno.ENOSPC, f"No room for {what}: about {needed / 1e6:.1f} MB are needed")
+        raise OSError(
+            errno.ENOSPC,
+            f"Not enough disk space for {what}: about {needed / 1e6:.1f} MB are needed",
+        )

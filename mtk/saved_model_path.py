@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _NEEDED = (
-    "Name the folder of a finished run, a SavedModel's folder (with a file 'saved_model.pb'), or a "
-    "'.keras' file."
+    "Give the folder of a finished run, a SavedModel folder (with a file 'saved_model.pb'), or "
+    "a '.keras' file."
 )
 _CONFIG = "config.gin"
 _SAVED_MODEL = "saved_model.pb"
@@ -37,7 +37,7 @@ def find(path: str | Path, text: bool = False) -> Export:
     """
     given = Path(path).expanduser()
     if not given.exists():
-        raise ValueError(f"There is nothing at {str(path)!r}. {_NEEDED}")
+        raise ValueError(f"The path {str(path)!r} does not exist. {_NEEDED}")
     if not given.is_dir():
         _check_file(given, text)
     elif (given / _CONFIG).is_file():
@@ -50,15 +50,15 @@ def find(path: str | Path, text: bool = False) -> Export:
 
 def _check_file(path: Path, text: bool) -> None:
     if path.suffix != ".keras" or not path.is_file():
-        raise ValueError(f"{str(path)!r} is no file whose name ends in '.keras'. {_NEEDED}")
+        raise ValueError(f"{str(path)!r} is not a file whose name ends in '.keras'. {_NEEDED}")
     if text:
         raise ValueError(
-            f"{str(path)!r} is a '.keras' file, which translates no text. Name the folder of a run "
-            "that has written 'saved_model_text', or that folder."
+            f"{str(path)!r} is a '.keras' file, which cannot translate text. Give the folder of "
+            "a run that wrote 'saved_model_text', or that folder itself."
         )
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{str(path)!r} is damaged or no Keras file: it is no complete zip archive "
+            f"{str(path)!r} is damaged or not a Keras file: it is not a complete zip archive "
             f"({path.stat().st_size:,} bytes). Export the network again."
         )
 
@@ -71,22 +71,22 @@ def _of_run(folder: Path, text: bool) -> Path:
         return found
     if text and (folder / "saved_model" / _SAVED_MODEL).is_file():
         raise ValueError(
-            f"The run in {str(folder)!r} has no SavedModel that translates text: no "
-            f"{found.name!r}. A translation writes it where tensorflow-text is installed."
+            f"The run in {str(folder)!r} has no SavedModel that translates text: {found.name!r} "
+            "is missing. Translation runs write it if tensorflow-text is installed."
         )
     beside = folder / "model.keras"
-    instead = f", or name {str(beside)!r}" if beside.is_file() and not text else ""
+    instead = f", or give {str(beside)!r}" if beside.is_file() and not text else ""
     raise ValueError(
         f"The run in {str(folder)!r} has no SavedModel: a run writes {found.name!r} when it "
-        f"finishes. Give the command again that trains it{instead}."
+        f"finishes. Continue the run with its training command{instead}."
     )
 
 
 def _held(folder: Path) -> str:
     if (folder / "study.json").is_file():
-        return "it is a study's folder; its runs are in its 'runs', a folder each"
+        return "it is a study folder; its run folders are in 'runs'"
     names = sorted(entry.name for entry in folder.iterdir())
     if not names:
         return "the folder is empty"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"the folder holds {', '.join(map(repr, names[:3]))}{more}"
+    return f"the folder contains {', '.join(map(repr, names[:3]))}{more}"

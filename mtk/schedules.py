@@ -178,12 +178,14 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
     ):
         check_positive(warmup=warmup)
         if shape not in _COOLDOWNS:
-            raise ValueError(f"`shape` of a cooldown is one of {_COOLDOWNS}. Received: {shape!r}")
+            raise ValueError(
+                f"`shape` of a cooldown must be one of {_COOLDOWNS}. Received: {shape!r}"
+            )
         ends = (decay_from, decay_to)
         if ends != (None, None) and (None in ends or not 0 <= decay_from < decay_to):  # type: ignore[operator]
             raise ValueError(
-                "A cooldown has a step where it begins, and one behind it where it ends, or "
-                f"neither. Received: decay_from={decay_from}, decay_to={decay_to}"
+                "A cooldown needs both a first step and a later last step, or neither. "
+                f"Received: decay_from={decay_from}, decay_to={decay_to}"
             )
         self.learning_rate = learning_rate
         self.steps_per_epoch = steps_per_epoch

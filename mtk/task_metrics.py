@@ -179,7 +179,8 @@ class TaskMetrics:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"Two metrics would be logged under one name: {twice}. Rename a task or a metric."
+                f"Two metrics would be logged under the same name: {twice}. Rename a task or a "
+                "metric."
             )
 
     @property
@@ -321,7 +322,7 @@ def _copy(metric: keras.metrics.Metric, task: str) -> keras.metrics.Metric:
     spared = {"thresholds"} if isinstance(metric, keras.metrics.AUC) else set()
     if lost := sorted(named - {"self", "name", "dtype"} - spared - set(config)):
         raise ValueError(
-            f"The metric object '{metric.name}' of task '{task}' is given to another task too, and "
-            f"a copy of it would lose {lost}. Make one for each task."
+            f"The metric object '{metric.name}' of task '{task}' is also given to another task, "
+            f"and a copy of it would lose {lost}. Create one for each task."
         )
     return type(metric).from_config(config)

@@ -89,29 +89,30 @@ class Task:
     ):
         if not isinstance(name, str) or not name or name.startswith("val_"):
             raise ValueError(
-                "A task's name is a non-empty string that does not start with 'val_', "
-                f"Keras' mark of validation. Received: {name!r}"
+                "The name of a task must be a non-empty string that does not start with "
+                f"'val_', Keras' prefix for validation. Received: {name!r}"
             )
         for what, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
             if isinstance(given, str):
-                raise ValueError(f"`{what}` of task '{name}' is a list. Received: {given!r}")
+                raise ValueError(f"`{what}` of task '{name}' must be a list. Received: {given!r}")
         if normalize not in (None, *get_args(Normalize)):
             raise ValueError(
-                f"`normalize` of task '{name}' is one of {get_args(Normalize)}, or None for what "
-                f"the loss' reduction says. Received: {normalize!r}"
+                f"`normalize` of task '{name}' must be one of {get_args(Normalize)}, or None to "
+                f"follow the reduction of the loss. Received: {normalize!r}"
             )
         if missing is not None and not isinstance(missing, Real):
             raise ValueError(
-                f"`missing` of task '{name}' is the number that stands for no label, such as -1 or "
-                f"float('nan'). Received: {missing!r}"
+                f"`missing` of task '{name}' must be the number that marks a missing label, "
+                f"such as -1 or float('nan'). Received: {missing!r}"
             )
         self.name = name
         self.loss = _get(keras.losses, loss, f"loss of task '{name}'")
         is_loss = isinstance(self.loss, keras.losses.Loss)
         if is_loss and type(self.loss).__call__ is not keras.losses.Loss.__call__:
             raise ValueError(
-                f"The loss of task '{name}', {type(self.loss).__name__}, defines `__call__`, which "
-                "reduces. Define `call(y_true, y_pred)` instead: it returns one value per example."
+                f"The loss of task '{name}', {type(self.loss).__name__}, overrides `__call__`, "
+                "which does the reduction. Override `call(y_true, y_pred)` instead, which returns "
+                "one value per example."
             )
         self.given_metrics = list(metrics)
         self.given_weighted_metrics = list(weighted_metrics)
@@ -205,9 +206,9 @@ class Task:
         if not tf.is_tensor(y_true):
             several = isinstance(y_true, Mapping)
             raise ValueError(
-                f"The labels of task '{self.name}' are one tensor. Received: "
-                f"{type(y_true).__name__}. What its loss reads beside them can be further columns, "
-                "and a mask goes into the sample weights."
+                f"The labels of task '{self.name}' must be one tensor. Received: "
+                f"{type(y_true).__name__}. Put additional inputs of the loss into further columns, "
+                "and a mask into the sample weights."
                 + (
                     f" Or give each part a loss: {{{self.name!r}: {{part: loss}}}}."
                     if several
@@ -216,13 +217,13 @@ class Task:
             )
         if y_true.dtype == tf.string:
             raise ValueError(
-                f"The labels of task '{self.name}' are texts. Give numbers, such as those of "
-                "`keras.layers.StringLookup`."
+                f"The labels of task '{self.name}' are strings. Give numbers, such as those "
+                "from `keras.layers.StringLookup`."
             )
         if y_true.dtype.is_complex:
             raise ValueError(
-                f"The labels of task '{self.name}' are complex numbers. Give real ones, such as "
-                "their two parts as the labels of two outputs."
+                f"The labels of task '{self.name}' are complex numbers. Give real numbers, such "
+                "as the two parts as the labels of two outputs."
             )
         own = getattr(self._loss_function, "__name__", type(self._loss_function).__name__)
         known = y_true.shape.rank is not None and y_pred.shape.rank is not None
@@ -292,8 +293,8 @@ def check_class_weight(task: str, given: Mapping[Any, float] | None) -> dict[int
     fits = all(number >= 0 and 0 <= weight < math.inf for number, weight in found.items())
     if not found or not fits:
         raise ValueError(
-            f"`class_weight` of task '{task}' maps classes, which are integers from 0, to finite "
-            f"weights that are not negative: {{0: 1.0, 1: 5.0}}. Received: {given!r}"
+            f"`class_weight` of task '{task}' must map classes (integers from 0) to finite, "
+            f"non-negative weights, such as {{0: 1.0, 1: 5.0}}. Received: {given!r}"
         )
     return found
 
@@ -303,8 +304,8 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
     wrong = [task for task in tasks if not isinstance(task, Task)]
     if wrong or isinstance(tasks, Mapping):
         raise ValueError(
-            "`tasks` is a list of mtk.Task(name, loss), or None where `compile` is given losses. "
-            f"Received: {tasks!r}"
+            "`tasks` must be a list of mtk.Task(name, loss), or None if `compile` is given "
+            f"losses. Received: {tasks!r}"
         )
     tasks = list(tasks)
     names = [task.name for task in tasks]
@@ -312,7 +313,7 @@ def check_tasks(tasks: Sequence[Task]) -> list[Task]:
         raise ValueError("A multi-task model needs at least one task. Received an empty list.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"Each task needs a name of its own. Given more than once: {twice}")
+        raise ValueError(f"Task names must be unique. Given more than once: {twice}")
     return tasks
 
 
@@ -324,9 +325,9 @@ def check_files(tasks: Sequence[Task]) -> None:
     """
     if wrong := [task.name for task in tasks if "/" in task.name]:
         raise ValueError(
-            f"The files of a run name what was measured 'task/metric', so that no task's name "
-            f"contains '/'. Rename {wrong}: where outputs are nested, let the network return a "
-            "flat dict, such as {'a_b': ...} in place of {'a': {'b': ...}}."
+            "The files of a run use names of the form 'task/metric', so task names must not "
+            f"contain '/'. Rename {wrong}; if outputs are nested, let the network return a flat "
+            "dict, such as {'a_b': ...} instead of {'a': {'b': ...}}."
         )
 
 
@@ -343,7 +344,7 @@ def _get(module: Any, identifier: Any, what: str) -> Any:
         hint = suggestion([str(identifier)], known) or f" {error}"
         raise ValueError(f"Unknown {what}: {identifier!r}.{hint}") from error
     if found is None:
-        raise ValueError(f"The {what} is missing. Name one, such as 'mean_squared_error'.")
+        raise ValueError(f"The {what} is missing. Give one, such as 'mean_squared_error'.")
     return found
 
 

@@ -23,8 +23,8 @@ def start_tensorflow() -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise ValueError(
-            "Keras is to compute by TensorFlow here. Unset the variable KERAS_BACKEND, or set it "
-            f"to 'tensorflow'. Received: {backend!r}"
+            "mtk needs Keras' TensorFlow backend. Unset the environment variable "
+            f"KERAS_BACKEND, or set it to 'tensorflow'. Received: {backend!r}"
         )
     is_chosen = _LEVEL in os.environ
     # Errors too: without a GPU, TensorFlow reports the missing one as an error. What goes wrong in

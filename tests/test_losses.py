@@ -67,7 +67,7 @@ def test_survives_its_config():
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
 def test_smoothing_out_of_range(smoothing):
-    with pytest.raises(ValueError, match="`smoothing` is a share, from 0 to below 1"):
+    with pytest.raises(ValueError, match="`smoothing` must be a share from 0 to below 1"):
         SmoothedCrossentropy(smoothing)
 
 

@@ -37,11 +37,11 @@ def test_what_lies_outside_is_named(kind):
     for value in (*OUTSIDE[kind], *NO_NUMBERS):
         if kind == "count" and value == []:
             continue  # No number at all is no wrong one.
-        with pytest.raises(ValueError, match="`size` is .*Received: size="):
+        with pytest.raises(ValueError, match="`size` must be .*Received: size="):
             check(other=good, size=value)
 
 
 def test_choices_are_named():
     ranges.check_choice(Literal["a", "b"], kind="b")
-    with pytest.raises(ValueError, match="`kind` is one of .*'a', 'b'.*Received: 'c'"):
+    with pytest.raises(ValueError, match="`kind` must be one of .*'a', 'b'.*Received: 'c'"):
         ranges.check_choice(Literal["a", "b"], kind="c")

@@ -99,7 +99,7 @@ def test_files_hold_no_names_of_nested_outputs():
         (("a", None), "loss of task 'a' is missing"),
         (("a", "mse", ["no_such_metric"]), "Unknown metric of task 'a'"),
         (("a", "mse", ["accuracy"]), "'accuracy' is not defined for the loss of task 'a'"),
-        (("a", "mse", "mae"), "`metrics` of task 'a' is a list"),
+        (("a", "mse", "mae"), "`metrics` of task 'a' must be a list"),
     ],
 )
 def test_wrong_arguments(arguments, message):

@@ -109,8 +109,8 @@ class Combiner(OwnState):
     def __setattr__(self, name: str, value: Any) -> None:
         if getattr(self, "built", False) and name in arguments(type(self)):
             raise AttributeError(
-                f"`{name}` of {type(self).__name__} cannot be changed: the steps that are traced "
-                "hold it. Make a new combiner, and a new model with it."
+                f"`{name}` of {type(self).__name__} cannot be changed because traced steps "
+                "contain its value. Create a new combiner, and a new model with it."
             )
         super().__setattr__(name, value)
 
@@ -137,14 +137,14 @@ class Combiner(OwnState):
         """
         if self._lacks:
             raise ValueError(
-                f"{type(self).__name__} is no method but a base of methods: it does not define "
-                f"`{self._lacks}`. Use a class of mtk.combiners, or derive one that defines it."
+                f"{type(self).__name__} is a base class, not a method: it does not define "
+                f"`{self._lacks}`. Use a class from mtk.combiners, or a subclass that defines it."
             )
         if getattr(self, "reads", None) not in ("losses", "gramian", "gradients"):
             raise ValueError(
-                f"{type(self).__name__} does not say what it reads: set `reads` of the class to "
-                '"losses", "gramian" or "gradients", or derive it from `LossCombiner` or '
-                f"`GramianCombiner`. Received: {getattr(self, 'reads', None)!r}"
+                f"{type(self).__name__} must declare what it reads: set the class attribute "
+                '`reads` to "losses", "gramian" or "gradients", or derive the class from '
+                f"`LossCombiner` or `GramianCombiner`. Received: {getattr(self, 'reads', None)!r}"
             )
         claimed = self.copy() if self._is_claimed else self
         claimed._is_claimed = True
@@ -176,9 +176,9 @@ class Combiner(OwnState):
         lost = sorted(set(arguments(type(self))) - set(config))
         if lost:
             raise ValueError(
-                f"A model needs a {type(self).__name__} of its own, and a copy would lose {lost}. "
-                "Keep each argument in an attribute of its name, add them to `get_config`, or make "
-                "a new combiner for each model."
+                f"Each model needs its own {type(self).__name__}, and a copy of this one would "
+                f"lose {lost}. Store each argument in an attribute of the same name, add them to "
+                "`get_config`, or create a new combiner for each model."
             )
         return config
 
@@ -229,10 +229,9 @@ class Combiner(OwnState):
         """
         if self.built and num_tasks != self.num_tasks:
             raise ValueError(
-                f"This {type(self).__name__} was built for "
-                f"{counted(self.num_tasks, 'task')} and has their state. Make a new "
-                "combiner for each model. "
-                f"Received: {counted(num_tasks, 'task')}"
+                f"This {type(self).__name__} was built for {counted(self.num_tasks, 'task')} "
+                "and holds their state. Create a new combiner for each model. Received: "
+                f"{counted(num_tasks, 'task')}"
             )
 
     def build(self, num_tasks: int) -> None:

@@ -62,14 +62,14 @@ def shared_paths(combiner: Combiner, number: int) -> tuple[str, ...]:
     unknown = [path for path in paths if path not in combiner.variable_shapes]
     if unknown or len(paths) != number:
         raise ValueError(
-            f"{name} keeps state for the variables that were trainable when the model was made, "
-            f"and has none for {unknown or number}. Make a new model."
+            f"{name} keeps state only for variables that were trainable when the model was "
+            f"created, and has none for {unknown or number}. Create a new model."
         )
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
         raise ValueError(
-            f"{name} keeps state by the path of a variable, and several are called {twice}. Give "
-            "their layers names of their own."
+            f"{name} keeps state by variable path, but several variables have the path {twice}. "
+            "Give their layers unique names."
         )
     return paths
 

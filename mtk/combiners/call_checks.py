@@ -16,12 +16,14 @@ def task_gradients(given: Any, tasks: tf.TensorShape) -> list[tf.Tensor]:
     Raises:
         ValueError: If it is not a list of tensors `(K, *variable.shape)`.
     """
-    wanted = "Task gradients are a list with one tensor `(K, *variable.shape)` for each variable."
+    wanted = (
+        "Task gradients must be a list with one tensor `(K, *variable.shape)` for each variable."
+    )
     if not isinstance(given, (list, tuple)):
         raise ValueError(f"{wanted} Received: {type(given).__name__}")
     if missing := [index for index, each in enumerate(given) if each is None]:
         raise ValueError(
-            f"{wanted} Where a loss does not reach a variable, put zeros in the place of None. "
+            f"{wanted} If a loss does not depend on a variable, use zeros instead of None. "
             f"Received: None for the variables {missing}"
         )
     rows = [tf.convert_to_tensor(each) for each in given]
@@ -49,8 +51,8 @@ def task_weights(weights: Any, shape: Sequence[int | None], method: str) -> tf.T
     if found is None or not (fits and found.dtype.is_floating):
         received = "None" if found is None else f"shape {found.shape}, {found.dtype.name}"
         raise ValueError(
-            f"`{method}` returns the task weights as floating-point "
-            f"numbers of shape {tuple(shape)}. Received: {received}"
+            f"`{method}` must return the task weights as floating-point numbers of shape "
+            f"{tuple(shape)}. Received: {received}"
         )
     return tf.cast(found, tf.float32)
 
@@ -75,7 +77,7 @@ def combined_gradients(combined: Any, wanted: Sequence[tf.TensorShape], method: 
         for one, other in zip(shapes or (), wanted, strict=False)
     ):
         raise ValueError(
-            f"`{method}` returns a `Combined`, whose gradients are a list "
-            f"with one tensor for each variable, of the shapes {list(map(str, wanted))}. "
-            f"Received: {type(combined).__name__ if shapes is None else list(map(str, shapes))}"
+            f"`{method}` must return a `Combined` whose gradients are a list with one tensor "
+            f"for each variable, of the shapes {list(map(str, wanted))}. Received: "
+            f"{type(combined).__name__ if shapes is None else list(map(str, shapes))}"
         )

@@ -48,13 +48,13 @@ class CRMOGM(Wrapper):
         super().__init__(combiner, name=name)
         if self.combiner.changes_gradients:
             raise ValueError(
-                f"CRMOGM averages weights, and {type(combiner).__name__} merges the gradients "
+                f"CRMOGM averages weights, but {type(combiner).__name__} merges the gradients "
                 "themselves. Wrap a method that reads losses or the Gramian."
             )
         if isinstance(combiner, TaskSubset):
             raise ValueError(
-                "CRMOGM would remember weights for tasks that the subset leaves out. Take the "
-                "subset outside: TaskSubset(CRMOGM(...))."
+                "CRMOGM would keep averaging the weights of tasks that the subset leaves out. "
+                "Apply the subset outside: TaskSubset(CRMOGM(...))."
             )
         check_rate(alpha=alpha)
         self.alpha = alpha

@@ -45,19 +45,20 @@ class Every(Wrapper):
         what = type(combiner).__name__
         if self.reads != "gramian" or self.changes_gradients:
             raise ValueError(
-                f"Every keeps weights that come of the task gradients. {what} reads {self.reads}"
+                f"Every reuses weights that are computed from task gradients. {what} reads "
+                f"{self.reads}"
                 + (" and changes the gradients." if self.changes_gradients else ".")
-                + " Use it without."
+                + " Use it without Every."
             )
         if isinstance(combiner, TaskSubset):
             raise ValueError(
-                "Every would keep weights for the tasks of one draw, and TaskSubset draws others "
-                "at each step. Use one of the two."
+                "Every would reuse the weights of one task subset, but TaskSubset draws "
+                "another subset at each step. Use only one of the two."
             )
         if self.update_every != 1:
             raise ValueError(
-                f"{what} computes its weights every {self.update_every} steps already. Give the "
-                "number to one of the two."
+                f"{what} already computes its weights every {self.update_every} steps. Set the "
+                "number in only one of the two."
             )
         self.update_every = self.steps = steps
 

@@ -76,7 +76,7 @@ class GradNorm(GramianCombiner):
         if given is not None:
             given = in_task_order("initial_losses", given, self.task_names, num_tasks)
             if not all(loss > 0 for loss in given):
-                raise ValueError(f"`initial_losses` are positive numbers. Received: {given}")
+                raise ValueError(f"`initial_losses` must be positive numbers. Received: {given}")
         self.learned_weights = self.add_state("learned_weights", (num_tasks,), initial=1.0)
         # Zero: no loss yet. Negative: the task has no rate.
         self.first_losses = self.add_state("first_losses", (num_tasks,))

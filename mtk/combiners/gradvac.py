@@ -66,9 +66,8 @@ class GradVac(GramianCombiner):
         check_choice(Groups, groups=groups)
         if groups == "layer" and (at != "parameters" or update_every != 1):
             raise ValueError(
-                "`groups='layer'` gives each layer its own weights, for which the per-task "
-                "gradients of all parameters are needed at every step: leave `at` and "
-                "`update_every` alone. "
+                "`groups='layer'` gives each layer its own weights, which needs the task "
+                "gradients of all parameters at every step: do not set `at` or `update_every`. "
                 f"Received: at={at!r}, update_every={update_every}"
             )
         super().__init__(at=at, update_every=update_every, name=name)
@@ -90,7 +89,7 @@ class GradVac(GramianCombiner):
             raise ValueError(
                 f"The layers {sorted(unknown)} have no targets: `groups='layer'` was built for "
                 f"{sorted(self.known_layers)}. Call `bind` with the paths of all variables of the "
-                "network before `build`, and make a new combiner for each model."
+                "network before `build`, and create a new combiner for each model."
             )
         self.layers = layers
 

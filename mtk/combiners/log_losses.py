@@ -64,8 +64,8 @@ class LogLosses:
         bounds = [bound for bound, is_below in zip(self.lowest, below, strict=True) if is_below]
         return (
             f"The losses of {tasks} fell below {bounds}, the `bounds` of {self.method}, which "
-            "takes them for reached and gives such a task little or no weight. Give `bounds` that "
-            "the losses stay above."
+            "then gives these tasks little or no weight. Use smaller `bounds` that the losses stay "
+            "above."
         )
 
     def seen(self) -> tf.Tensor:

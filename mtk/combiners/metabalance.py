@@ -59,14 +59,15 @@ class MetaBalance(Combiner):
         names = self.task_names or ()
         if self.target is not None and self.target not in names:
             raise ValueError(
-                f"`target` is the name of a task, one of {list(names)}. Received: {self.target!r}"
+                f"`target` must be the name of a task, one of {list(names)}. Received: "
+                f"{self.target!r}"
             )
         self.main = 0 if self.target is None else names.index(self.target)
         self.known = {path: index for index, path in enumerate(self.variable_shapes)}
         if not self.known:
             raise ValueError(
-                "MetaBalance keeps numbers for each variable, but was built without their shapes. "
-                "Call `bind_shapes({path: shape})` first."
+                "MetaBalance keeps state for each variable, but was built without the "
+                "variables' shapes. Call `bind_shapes({path: shape})` first."
             )
         self.norms = self.add_state("norms", (len(self.known), num_tasks))
 

@@ -48,7 +48,7 @@ class MoCo(Combiner):
         self, beta: float = 0.5, gamma: float = 0.1, rho: float = 0.0, name: str | None = None
     ):
         if not 0 < beta <= 1:
-            raise ValueError(f"`beta` is a share, above 0 and at most 1. Received: {beta}")
+            raise ValueError(f"`beta` must be above 0 and at most 1. Received: {beta}")
         check_nonnegative(gamma=gamma, rho=rho)
         super().__init__(name=name)
         self.beta = beta

@@ -74,7 +74,7 @@ class NashMTL(PreferringCombiner):
     ):
         check_choice(Scale, scale=scale)
         if not max_norm >= 0:
-            raise ValueError(f"`max_norm` is a number of at least 0. Received: {max_norm}")
+            raise ValueError(f"`max_norm` must be 0 or more. Received: {max_norm}")
         super().__init__(preference, at, update_every, name)
         self.scale = scale
         self.max_norm = max_norm

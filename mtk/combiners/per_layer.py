@@ -51,12 +51,12 @@ class PerLayer(GramianCombiner):
         checked = check_gramian("PerLayer", combiner)
         if checked.at != "parameters" or checked.update_every != 1:
             raise ValueError(
-                "PerLayer gives each layer its own weights, for which the task gradients of all "
-                "parameters are needed at every step: leave `at` and `update_every` alone. "
-                f"Received: at={checked.at!r}, update_every={checked.update_every}"
+                "PerLayer gives each layer its own weights, which needs the task gradients of "
+                "all parameters at every step: do not set `at` or `update_every`. Received: "
+                f"at={checked.at!r}, update_every={checked.update_every}"
             )
         if groups is not None and (isinstance(groups, str) or not list(groups)):
-            raise ValueError(f"`groups` is a list of beginnings of paths. Received: {groups!r}")
+            raise ValueError(f"`groups` must be a list of path prefixes. Received: {groups!r}")
         super().__init__(name=name)
         self._template = Held(checked)
         self.groups = None if groups is None else list(groups)
@@ -80,7 +80,7 @@ class PerLayer(GramianCombiner):
             raise ValueError(
                 f"PerLayer was built for the groups {sorted(self.known)} and has no state for "
                 f"{unknown}. Call `bind` with the paths of all variables of the network before "
-                "`build`, and make a new combiner for each model."
+                "`build`, and create a new combiner for each model."
             )
         self.paths = tuple(variable_paths)
         for member in self.members:
@@ -97,8 +97,8 @@ class PerLayer(GramianCombiner):
         empty = [group for group in self.groups or () if group not in self.known]
         if empty:
             raise ValueError(
-                f"No variable belongs to the groups {empty}: none has a path that begins so, or "
-                f"another group comes first. The paths: {list(self.paths)}"
+                f"No variable belongs to the groups {empty}: no path has this prefix, or an "
+                f"earlier group matches first. Paths: {list(self.paths)}"
             )
         config = self.combiner.get_config()
         members = [type(self.combiner).from_config(config) for _ in self.known]

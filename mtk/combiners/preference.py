@@ -28,7 +28,7 @@ def checked(
     numbers = [numbers] if isinstance(numbers, float) else numbers
     if not are_weights(numbers):
         raise ValueError(
-            f"`{what}` has one number for each task, finite, none negative and not all zero. "
+            f"`{what}` must have one finite, non-negative number for each task, not all zero. "
             f"Received: {preference!r}"
         )
     return given

@@ -61,7 +61,7 @@ class RLW(LossCombiner):
         check_choice(Distribution, distribution=distribution)
         check_positive(concentration=concentration)
         if not 0 < smallest < 1:
-            raise ValueError(f"`smallest` lies between 0 and 1. Received: {smallest}")
+            raise ValueError(f"`smallest` must lie between 0 and 1. Received: {smallest}")
         super().__init__(name=name)
         self.distribution = distribution
         self.seed = seed

@@ -61,7 +61,7 @@ class SDMGrad(PartsCombiner):
         check_nonnegative(regularization=regularization)
         check_count(iterations=iterations)
         if not 0 < step_size < 3:
-            raise ValueError(f"`step_size` is above 0 and below 3. Received: {step_size}")
+            raise ValueError(f"`step_size` must be above 0 and below 3. Received: {step_size}")
         super().__init__(name=name)
         self.regularization = regularization
         self.iterations = iterations

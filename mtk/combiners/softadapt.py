@@ -53,9 +53,9 @@ class SoftAdapt(LossCombiner):
         name: str | None = None,
     ):
         if not abs(beta) < float("inf"):
-            raise ValueError(f"`beta` is a finite number. Received: {beta}")
+            raise ValueError(f"`beta` must be a finite number. Received: {beta}")
         if window < 2:
-            raise ValueError(f"`window` is a number of losses, 2 or more. Received: {window}")
+            raise ValueError(f"`window` must be a number of losses, 2 or more. Received: {window}")
         check_choice(Variant, variant=variant)
         super().__init__(name=name)
         self.beta = beta

@@ -62,8 +62,8 @@ class StaticWeights(LossCombiner):
         wrong = [task for task, each in (schedule or {}).items() if not callable(each)]
         if wrong:
             raise ValueError(
-                f"`schedule` maps tasks to schedules or functions of the step. That of {wrong} is "
-                f"neither. Received: {schedule!r}"
+                "`schedule` must map tasks to schedules or functions of the step, but the "
+                f"entry of {wrong} is neither. Received: {schedule!r}"
             )
         self._weights_by_task = given
         self.schedule = None if schedule is None else dict(schedule)
@@ -108,8 +108,9 @@ class StaticWeights(LossCombiner):
         """
         if self.schedule is None:
             raise ValueError(
-                "These weights are fixed, since the traced steps hold them. Weights that change "
-                "need a schedule, if an empty one: StaticWeights(weights, schedule={})."
+                "These weights cannot be changed because traced steps contain them. For "
+                "weights that change, give a schedule, which can be empty: StaticWeights(weights, "
+                "schedule={})."
             )
         found = in_task_order("weights", weights, self.task_names, self.num_tasks)
         _check(found, weights)
@@ -150,6 +151,6 @@ class StaticWeights(LossCombiner):
 def _check(values: Sequence[float] | np.ndarray, given: Any) -> None:
     if not are_weights(values):
         raise ValueError(
-            "Static weights are finite numbers, and so is their sum, none negative and not all "
-            f"zero. Received: {given}"
+            "Static weights must be finite, non-negative numbers with a finite, non-zero sum. "
+            f"Received: {given}"
         )

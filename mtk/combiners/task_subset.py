@@ -53,13 +53,13 @@ class TaskSubset(Wrapper):
         what = type(combiner).__name__
         if self.update_every != 1:
             raise ValueError(
-                f"The weights of {what} serve for {self.update_every} steps, but each step draws "
+                f"{what} reuses its weights for {self.update_every} steps, but each step draws "
                 "other tasks. Use `update_every=1`."
             )
         if self.needs_post_update_loss or (self.changes_gradients and self.at != "parameters"):
             raise ValueError(
-                f"{what} sees more of a step than the gradients of the tasks that are drawn: the "
-                "losses after it, or features. TaskSubset cannot wrap it."
+                f"TaskSubset cannot wrap {what}, which uses more than the gradients of the "
+                "drawn tasks: the losses after the update, or features."
             )
         self.number = number
         self.seed = seed

@@ -74,7 +74,7 @@ class UncertaintyWeights(LossCombiner):
     ):
         check_nonnegative(learning_rate=learning_rate)
         if isinstance(regression, str):
-            raise ValueError(f"`regression` is a list of names. Received: {regression!r}")
+            raise ValueError(f"`regression` must be a list of task names. Received: {regression!r}")
         super().__init__(name=name)
         self.regression = None if regression is None else list(regression)
         self.learning_rate = learning_rate
@@ -95,9 +95,9 @@ class UncertaintyWeights(LossCombiner):
         kinds = {name: is_regression(loss) for name, loss in losses.items()}
         if unknown := sorted(name for name, kind in kinds.items() if kind is None):
             raise ValueError(
-                "Uncertainty weights treat regressions and classifications differently, and the "
-                f"losses of {unknown} do not say which they are. Name the regressions: "
-                "`UncertaintyWeights(regression=[...])`, an empty list for none. "
+                "Uncertainty weights treat regression and classification differently, but the "
+                f"losses of {unknown} do not tell which kind they are. List the regression tasks, "
+                "`UncertaintyWeights(regression=[...])`, or give an empty list if there are none. "
                 f"Received: {[losses[name] for name in unknown]}"
             )
         self.regression_by_loss = frozenset(name for name, kind in kinds.items() if kind)
@@ -107,8 +107,8 @@ class UncertaintyWeights(LossCombiner):
         names = self.task_names or ()
         if unknown := set(self.regression or ()) - set(names):
             raise ValueError(
-                f"`regression` names {sorted(unknown)}, but the tasks are {sorted(names)}. "
-                "Name tasks of the model only."
+                f"`regression` names {sorted(unknown)}, but the tasks are {sorted(names)}. List "
+                "only tasks of the model."
             )
         regression = self.regression_by_loss if self.regression is None else self.regression
         halves = [0.5 if name in regression else 1.0 for name in names]

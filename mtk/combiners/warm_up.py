@@ -58,8 +58,8 @@ class WarmUp(Wrapper):
         check_count(steps=steps)
         if self.changes_gradients and self.at != "parameters":
             raise ValueError(
-                f"{type(combiner).__name__} merges the gradients of features, which static weights "
-                "do not. Use at='parameters'."
+                f"{type(combiner).__name__} merges the gradients of features, but static "
+                "weights do not. Use at='parameters'."
             )
         self.steps = steps
         self.static = StaticWeights(weights)

@@ -44,14 +44,14 @@ def find(combiner: Any, gramian: Any, task_losses: Any) -> Any:
     square = given.shape[-2:] if given.shape.rank else tf.TensorShape(None)
     if square.rank != 2 or not square[0] or square[0] != square[1]:
         raise ValueError(
-            "A Gramian is square, `(..., K, K)` with a known K: see `mtk.gramian`. "
+            "A Gramian must be square, `(..., K, K)` with a known K; see `mtk.gramian`. "
             f"Received: an array of shape {given.shape}"
         )
     losses = tf.ones(tf.shape(given)[:-1]) if task_losses is None else task_losses
     losses = _real("The vector of task losses", losses)
     if not losses.shape.is_compatible_with(given.shape[:-1]):
         raise ValueError(
-            f"The task losses of Gramians {tuple(given.shape)} have the shape "
+            f"The task losses for Gramians of shape {tuple(given.shape)} must have the shape "
             f"{tuple(given.shape[:-1])}. Received: {tuple(losses.shape)}"
         )
     found = _function(combiner, int(given.shape[-1]))(given, losses)
@@ -62,7 +62,7 @@ def _real(what: str, given: Any) -> tf.Tensor:
     """Returns real numbers as a float32 tensor."""
     tensor = tf.convert_to_tensor(given)
     if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
-        raise ValueError(f"{what} has real numbers. Received: {given!r}")
+        raise ValueError(f"{what} must contain real numbers. Received: {given!r}")
     return tf.cast(tensor, tf.float32)
 
 
@@ -70,21 +70,22 @@ def _check(combiner: Any, task_losses: Any) -> None:
     """Checks that inner products and losses suffice for a method."""
     name, why = _name(combiner), ""
     if combiner.needs_post_update_loss:
-        why = "learns from the losses after each update, which `after_step` tells it"
+        why = "learns from the losses after each update, which it gets through `after_step`"
     elif combiner.weighs_examples:
-        why = "weighs the examples of a batch one by one"
+        why = "weights each example of a batch"
     elif combiner.changes_gradients:
         why = "works on the gradients themselves, not on their inner products"
     if why:
         raise ValueError(
-            f"{name} {why}: it has no weights for a Gramian alone. Call it with the gradients of "
-            "a step, `combiner(task_gradients, task_losses)`, or train with `MultiTaskModel`."
+            f"{name} {why}, so it cannot compute weights from a Gramian. Call it with the "
+            "gradients of a step, `combiner(task_gradients, task_losses)`, or train with "
+            "`MultiTaskModel`."
         )
     reads_losses = combiner.reads == "losses" and not getattr(combiner, "loss_independent", False)
     if reads_losses and task_losses is None:
         raise ValueError(
-            f"{name} finds its weights from the task losses, and reads only the number of tasks "
-            "off a Gramian. Write `weights(gramian, task_losses)`."
+            f"{name} computes its weights from the task losses; the Gramian only tells the "
+            "number of tasks. Call `weights(gramian, task_losses)`."
         )
 
 

@@ -158,25 +158,25 @@ def check_combiner(wrapper: str, combiner: Any) -> None:
     """
     if not isinstance(combiner, Combiner):
         raise ValueError(
-            f"{wrapper} wraps a combiner, an object such as mtk.combiners.MGDA(). "
-            f"Received: {combiner!r}"
+            f"{wrapper} must wrap a combiner object, such as mtk.combiners.MGDA(). Received: "
+            f"{combiner!r}"
         )
     if isinstance(combiner, Wrapper) and combiner.is_outermost:
         name = type(combiner).__name__
         fix = "Use one" if name == wrapper else f"Put it outside: {name}({wrapper}(...), ...)"
         raise ValueError(
-            f"{name} decides which steps take task gradients at all, and {wrapper} would count "
-            f"others. {fix}."
+            f"{name} decides which steps compute task gradients, so {wrapper} would count other "
+            f"steps. {fix}."
         )
     if combiner.weighs_examples:
         raise ValueError(
-            f"{type(combiner).__name__} weighs the examples of a batch one by one, and {wrapper} "
-            "changes weights of whole tasks. Use it without, or with per_example=False."
+            f"{type(combiner).__name__} weights each example of a batch, but {wrapper} changes "
+            f"the weights of whole tasks. Use it without {wrapper}, or with per_example=False."
         )
     if combiner.batch_parts > 1:
         raise ValueError(
-            f"{type(combiner).__name__} compares {combiner.batch_parts} parts of each batch, which "
-            f"{wrapper} does not divide. Use it without."
+            f"{type(combiner).__name__} compares {combiner.batch_parts} parts of each batch, "
+            f"but {wrapper} does not split batches. Use it without {wrapper}."
         )
 
 
@@ -197,13 +197,13 @@ def check_gramian(wrapper: str, combiner: Any) -> GramianCombiner:
         fits = wrapper != "PerLayer" or inside not in ("CRMOGM", "Every")
         outside = f", and put {inside} outside: {inside}({wrapper}(...), ...)" if fits else ""
         raise ValueError(
-            f"{wrapper} changes the gradients that a method sees, and {inside} the weights that "
-            f"come of it. Wrap the method alone{outside}."
+            f"{wrapper} changes the gradients that a method reads, while {inside} changes the "
+            f"weights that it returns. Wrap only the method{outside}."
         )
     if not isinstance(combiner, GramianCombiner) or combiner.changes_gradients:
         raise ValueError(
-            f"{wrapper} wraps a method that weighs gradients by their inner products, such as "
-            f"MGDA or UPGrad. {type(combiner).__name__} reads {combiner.reads}"
+            f"{wrapper} must wrap a method that weights gradients based on their inner "
+            f"products, such as MGDA or UPGrad. {type(combiner).__name__} reads {combiner.reads}"
             + (" and changes the gradients." if combiner.changes_gradients else ".")
         )
     return combiner

@@ -57,19 +57,20 @@ def read_cluster(text: str | None) -> Cluster:
 
 
 def _malformed(problem: str) -> ValueError:
-    return ValueError(f"The variable TF_CONFIG is malformed: {problem}.\n{_EXAMPLE}")
+    return ValueError(f"The environment variable TF_CONFIG is malformed: {problem}.\n{_EXAMPLE}")
 
 
 def _parsed(text: str | None) -> Mapping[str, Any]:
     if not text or not text.strip():
         raise ValueError(
-            "Training with several workers needs the variable TF_CONFIG, which names them all; it "
-            f"is not set.\n{_EXAMPLE}"
+            "Training with several workers needs the environment variable TF_CONFIG, which "
+            "lists all workers; it is not set.\n"
+            f"{_EXAMPLE}"
         )
     try:
         given = json.loads(text)
     except json.JSONDecodeError as error:
-        raise _malformed(f"it is no JSON, at character {error.pos}: {error.msg}") from None
+        raise _malformed(f"it is not valid JSON, at character {error.pos}: {error.msg}") from None
     if not isinstance(given, dict):
         raise _malformed("it must be an object with 'cluster' and 'task'")
     return given
@@ -81,7 +82,7 @@ def _jobs(cluster: Any) -> dict[str, list[str]]:
         raise _malformed("its cluster must list the addresses of the workers")
     unknown = sorted(set(cluster) - set(_JOBS))
     if unknown:
-        raise _malformed(f"this program knows the tasks {list(_JOBS)}, not {unknown}")
+        raise _malformed(f"supported tasks are {list(_JOBS)}, not {unknown}")
     jobs = {name: cluster[name] for name in _JOBS if cluster.get(name)}
     for name, addresses in jobs.items():
         if not isinstance(addresses, list):
@@ -89,15 +90,15 @@ def _jobs(cluster: Any) -> dict[str, list[str]]:
         for address in addresses:
             _check_address(address)
     if len(jobs.get("chief", [])) > 1:
-        raise _malformed(f"there is one chief at most; it lists {jobs['chief']}")
+        raise _malformed(f"it can have at most one chief, but it lists {jobs['chief']}")
     every = [address for addresses in jobs.values() for address in addresses]
     twice = sorted({address for address in every if every.count(address) > 1})
     if twice:
-        raise _malformed(f"several workers have one address, {twice}; each needs its own")
+        raise _malformed(f"several workers have the same address, {twice}; each needs its own")
     return jobs
 
 
 def _check_address(address: Any) -> None:
     found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
     if found is None or not 0 < int(found["port"]) < 1 << 16:
-        raise _malformed(f"an address is 'host:port'; it lists {address!r}")
+        raise _malformed(f"an address must be 'host:port'; it lists {address!r}")

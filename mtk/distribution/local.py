@@ -28,7 +28,9 @@ def mirrored(replicas: int | None = None) -> tf.distribute.Strategy:
     if replicas is None:
         replicas = max(1, len(gpus))
     if gpus and len(gpus) < replicas:
-        raise ValueError(f"{replicas} replicas need as many GPUs; this machine has {len(gpus)}.")
+        raise ValueError(
+            f"{replicas} replicas need {replicas} GPUs, but this machine has {len(gpus)}."
+        )
     if not gpus:
         _split_cpu(replicas)
     kind = "GPU" if gpus else "CPU"
@@ -47,6 +49,6 @@ def _split_cpu(replicas: int) -> None:
     except RuntimeError as error:
         there = counted(max(1, len(configured)), "logical CPU device")
         raise ValueError(
-            f"TensorFlow has started with {there}, too few for {replicas} replicas. Call "
-            "`mirrored` before anything else uses TensorFlow."
+            f"TensorFlow has already started with {there}, too few for {replicas} replicas. "
+            "Call `mirrored` before anything else uses TensorFlow."
         ) from error

@@ -44,7 +44,7 @@ def peers_watched(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         reason = _REASON.search(error.message)
         raise PeerLostError(
-            "Another worker has ended or does not answer any more, so this one ends, too. Its own "
-            "output may say why. Start all workers again with the same command."
-            + (f"\nTensorFlow says: {reason[0].strip()}" if reason else "")
+            "Another worker has ended or does not respond any more, so this worker ends too. "
+            "See the output of the other worker for the reason. Start all workers again with the "
+            "same command." + (f"\nTensorFlow says: {reason[0].strip()}" if reason else "")
         ) from error

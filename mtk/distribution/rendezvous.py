@@ -37,10 +37,10 @@ def await_peers(cluster: Cluster, timeout: float) -> None:
             now = time.monotonic()
             if missing and now > deadline:
                 raise ValueError(
-                    f"After {timeout:g} s there is no answer from {_names(cluster, missing)}. "
-                    "Start every worker with the same command and cluster, each with its own "
-                    "index in TF_CONFIG, and look whether one of them has failed. How long to "
-                    "wait: distribution.multi_worker.timeout, in seconds."
+                    f"No response from {_names(cluster, missing)} after {timeout:g} s. Start "
+                    "every worker with the same command and cluster, each with its own index in "
+                    "TF_CONFIG, and check whether one of them has failed. To wait longer, set "
+                    "distribution.multi_worker.timeout (seconds)."
                 )
             if missing and now > told_at:
                 _log.warning("Waiting for %s.", _names(cluster, missing))
@@ -74,9 +74,9 @@ def _listening(cluster: Cluster) -> socket.socket:
         return socket.create_server(("", _parts(own)[1]), backlog=waiting)
     except OSError as error:
         raise ValueError(
-            f"Worker {cluster.index} cannot listen at its address {own}: {error.strerror}. Is "
-            "another process, perhaps a worker with the same index, running there? End it, or "
-            "give another port in TF_CONFIG, the same in every worker's."
+            f"Worker {cluster.index} cannot listen at its address {own}: {error.strerror}. "
+            "Another process, perhaps a worker with the same index, may use it. End that process, "
+            "or change the port in the TF_CONFIG of every worker."
         ) from error
 
 

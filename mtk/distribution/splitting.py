@@ -51,9 +51,9 @@ def _check_seed() -> None:
 
     if context.global_seed() is None:
         raise ValueError(
-            "Each worker shuffles the whole data and keeps its part, so all must shuffle alike. "
-            "Call `keras.utils.set_random_seed(seed)` in each of them, with the same seed, before "
-            "anything else."
+            "Each worker shuffles all data and keeps its part, so all workers must shuffle in "
+            "the same way. Call `keras.utils.set_random_seed(seed)` in each of them, with the same "
+            "seed, before anything else."
         )
 
 
@@ -167,7 +167,7 @@ def check_even(spec: Any, replicas: int) -> None:
     uneven = sorted(size for size in sizes if size is not None and size % replicas)
     if uneven:
         raise ValueError(
-            f"A batch must divide evenly by the {replicas} replicas, each task's share of it too, "
+            f"A batch, and each task's sub-batch, must be divisible by the {replicas} replicas, "
             f"but there are parts of {', '.join(map(str, uneven))} examples. Choose a batch size "
             f"whose parts are multiples of {replicas}, or fewer replicas."
         )

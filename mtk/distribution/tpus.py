@@ -27,8 +27,8 @@ def tpu(name: str = "local") -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"No TPU {name!r} can be used from here. On a TPU VM its name is 'local', and the "
-            f"package tensorflow-tpu must be installed. TensorFlow says: {_first_line(error)}"
+            f"The TPU {name!r} cannot be used from here. On a TPU VM its name is 'local', and "
+            f"the package tensorflow-tpu must be installed. TensorFlow says: {_first_line(error)}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 

@@ -31,7 +31,7 @@ def multi_worker(timeout: float = 300.0) -> tf.distribute.Strategy:
             a process does not answer.
     """
     if not timeout > 0:
-        raise ValueError(f"`timeout` is a positive number of seconds. Received: {timeout}")
+        raise ValueError(f"`timeout` must be a positive number of seconds. Received: {timeout}")
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     await_peers(cluster, timeout)
     try:
@@ -39,8 +39,8 @@ def multi_worker(timeout: float = 300.0) -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
         raise ValueError(
-            "TensorFlow has started without the other workers. Call `multi_worker` before anything "
-            f"else uses TensorFlow. It says: {error}"
+            "TensorFlow has already started without the other workers. Call `multi_worker` "
+            f"before anything else uses TensorFlow. TensorFlow says: {error}"
         ) from error
 
 
@@ -50,8 +50,8 @@ def _limited(timeout: float) -> Iterator[None]:
 
     def give_up() -> None:
         print(
-            f"error: All workers have answered, but one was lost before TensorFlow connected "
-            f"them within {timeout:g} s. Start all workers again with the same command.",
+            "error: All workers responded, but one was lost before TensorFlow connected them "
+            f"within {timeout:g} s. Start all workers again with the same command.",
             file=sys.stderr,
             flush=True,
         )

@@ -50,8 +50,8 @@ def inputs_of(network: keras.Model, given: Any = None) -> Inputs:
         names = sorted(structure)  # The order of `flatten`.
     if len(set(names)) < len(flat):
         raise ValueError(
-            f"The inputs of the network {network.name!r} need different names, which become those "
-            f"of the signature. Received: {names}"
+            f"The inputs of the network {network.name!r} must have unique names, which become "
+            f"the names in the signature. Received: {names}"
         )
     specs = {
         name: tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, name)
@@ -76,7 +76,7 @@ def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
     if len(flat) != len(names) or isinstance(values, Mapping):
         received = sorted(values) if isinstance(values, Mapping) else counted(len(flat), "input")
         raise ValueError(
-            f"The network reads {sorted(names)}, but the data give other inputs. "
+            f"The network expects the inputs {sorted(names)}, but the data have other inputs. "
             f"Received: {received}"
         )
     return dict(zip(names, flat, strict=True))
@@ -113,8 +113,8 @@ def read_order(saved_model: Path, known: Collection[str]) -> list[str]:
 
 def _damaged(path: Path) -> ValueError:
     return ValueError(
-        f"{str(path)!r} is damaged: it names the inputs of the network in their order. Export the "
-        "network again."
+        f"{str(path)!r} is damaged: it should list the inputs of the network in order. Export "
+        "the network again."
     )
 
 
@@ -139,5 +139,5 @@ def _structure(network: keras.Model, given: Any) -> Any:
 def _unknown(network: keras.Model) -> ValueError:
     return ValueError(
         f"The network {network.name!r} is neither functional nor sequential, so its inputs are "
-        "not known. Give `inputs`, such as a dataset's `element_spec[0]`."
+        "unknown. Give `inputs`, such as the `element_spec[0]` of a dataset."
     )

@@ -13,16 +13,16 @@ from mtk.export.outputs import with_outputs
 
 
 def save_keras(network: keras.Model, path: str | Path, tasks: Sequence[str] | None = None) -> bool:
-    """Writes `network` to the file `path`, whole or not at all.
+    """Writes `network` to the file `path` atomically.
 
-    The file loads with `keras.saving.load_model(path)` in safe mode, that is, without running
-    code that is stored in it. A network that cannot be stored so gives a warning and no file: one
-    with a `Lambda` layer of a Python function, which Keras stores as byte code, or with a layer
-    of its own that has no `get_config`. (A SavedModel stores what any network computes.)
+    The file can be loaded with `keras.saving.load_model(path)` in safe mode, that is, without
+    running code that is stored in it. For a network that cannot be saved in this way, there is a
+    warning and no file: if it has a `Lambda` layer with a Python function, which Keras stores as
+    byte code, or a custom layer without `get_config`. (A SavedModel can store any network.)
 
     Args:
         network: The network.
-        path: A file ending in `.keras`. A file that is there already is replaced.
+        path: A file ending in `.keras`. An existing file is replaced.
         tasks: The outputs to keep; all by default.
 
     Returns:
@@ -30,7 +30,7 @@ def save_keras(network: keras.Model, path: str | Path, tasks: Sequence[str] | No
 
     Raises:
         ValueError: If `path` is a folder, or cannot be written, or a task is unknown.
-        OSError: If there is no room.
+        OSError: If the disk is full.
     """
     reason = ""
     network = network if tasks is None else with_outputs(network, tasks)
@@ -40,13 +40,13 @@ def save_keras(network: keras.Model, path: str | Path, tasks: Sequence[str] | No
         with atomic.replacing(target) as unfinished:
             network.save(unfinished)
             if _holds_code(unfinished):
-                raise NotImplementedError("A Lambda layer holds a Python function.")
+                raise NotImplementedError("A Lambda layer contains a Python function.")
     except NotImplementedError as error:
         reason = " ".join(str(error).split("\n\n")[0].split())
     if reason:
         warnings.warn(
-            f"{path} was not written: the network cannot be stored without Python code. {reason} "
-            "Make that layer a subclass of keras.Layer with a `get_config`.",
+            f"{path} was not written: the network cannot be saved without Python code. {reason} "
+            "Replace that layer by a subclass of keras.Layer with a `get_config`.",
             stacklevel=2,
         )
     return not reason

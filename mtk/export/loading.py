@@ -27,7 +27,7 @@ _UNKNOWN_OPERATION = "Op type not registered"
 
 
 class ExportedNetwork(keras.Model):
-    """What a SavedModel computes, as a Keras model for inference.
+    """A SavedModel as a Keras model for inference.
 
     Args:
         path: The SavedModel's folder.
@@ -39,8 +39,8 @@ class ExportedNetwork(keras.Model):
         `{task: output}`, or the tensor of a network with one output for all tasks.
 
     Attributes:
-        signatures: The functions of the SavedModel by name. What `call` gives comes from the
-            signature `logits` if there is one, else from `serving_default`.
+        signatures: The functions of the SavedModel by name. `call` uses the signature `logits` if
+            there is one, otherwise `serving_default`.
 
     Raises:
         ValueError: If there is no SavedModel, or none with the signature `serving_default`, or its
@@ -52,8 +52,8 @@ class ExportedNetwork(keras.Model):
         path = Path(path)
         if not (path / "saved_model.pb").is_file():
             raise ValueError(
-                f"There is no SavedModel in {str(path)!r}: a folder with a file 'saved_model.pb'. "
-                "A run writes it when it finishes, as 'saved_model' in its folder."
+                "There is no SavedModel (a folder with a file 'saved_model.pb') in "
+                f"{str(path)!r}. A run writes one to 'saved_model' in its folder when it finishes."
             )
         if (path / "saved_model.pb").stat().st_size > _MOST_GRAPH:
             raise ValueError(
@@ -91,17 +91,17 @@ class ExportedNetwork(keras.Model):
 def load(path: str | Path) -> keras.Model:
     """Loads a network for inference.
 
-    A `.keras` file is loaded in Keras' safe mode: no Python code that it stores is run, and of the
-    classes that it names only those that are installed and that Keras allows. A SavedModel is a
-    program: TensorFlow runs its graph, which may read and write files with the rights of whoever
-    loads it. Load only those of people you trust.
+    A `.keras` file is loaded in Keras' safe mode: Python code stored in it is not run, and only
+    installed classes that Keras allows are used. A SavedModel is a program: TensorFlow runs its
+    graph, which can read and write files with the permissions of the user who loads it. Load only
+    SavedModels from people you trust.
 
     Args:
         path: The folder of a SavedModel, or a `.keras` file of a network or of a whole
             `MultiTaskModel`.
 
     Raises:
-        ValueError: If there is none, or it cannot be loaded.
+        ValueError: If there is no such file or folder, or it cannot be loaded.
     """
     path = Path(path)
     if path.suffix != ".keras":
@@ -125,7 +125,7 @@ def _unpacked_size(path: Path) -> int:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > MOST_GROWTH * path.stat().st_size:
-        raise ValueError(f"it has {path.stat().st_size:,} bytes, but unpacked {size:,}")
+        raise ValueError(f"it has {path.stat().st_size:,} bytes, but {size:,} when unpacked")
     return size
 
 
@@ -142,7 +142,7 @@ def _variables_of_at_most(size: int) -> Iterator[None]:
                 value = tf.convert_to_tensor(about["initial_value"]())  # Computes nothing.
                 left -= math.prod(value.shape) * value.dtype.size
         if left < 0:
-            raise MemoryError("its layers have more weights than it holds")
+            raise MemoryError("its layers have more weights than the file contains")
         return make(**about)
 
     with tf.variable_creator_scope(create):
@@ -163,8 +163,9 @@ def _loaded(path: Path) -> Any:
         return _read(path)
     except (ImportError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            f"The SavedModel in {str(path)!r} has operations of a package that is not installed: "
-            f"{reason.split(' in ')[0]}. If it reads text: {extras.command('text')}"
+            f"The SavedModel in {str(path)!r} uses operations of a package that is not "
+            f"installed: {reason.split(' in ')[0]}. If it reads text, install: "
+            f"{extras.command('text')}"
         ) from error
 
 
@@ -187,11 +188,11 @@ def _plainly_named(path: Path) -> Iterator[Path]:
 
 
 def check_inputs(network: keras.Model, given: Any) -> None:
-    """Raises an error where data do not fit what a network reads.
+    """Raises an error if data do not match the inputs of a network.
 
     Args:
-        network: The network; one that does not know what it reads is not checked.
-        given: The specs of what it shall be called with.
+        network: The network; if it does not know its inputs, nothing is checked.
+        given: The specs of the data.
 
     Raises:
         ValueError: If names, shapes or types differ.
@@ -205,8 +206,8 @@ def check_inputs(network: keras.Model, given: Any) -> None:
     wrong = [name for name in names if not _fits(named[name], specs[name])]
     if wrong:
         raise ValueError(
-            f"The network reads {_described(specs, wrong)}, but the data give "
-            f"{_described(named, wrong)}. Give the configuration that the network was made with."
+            f"The network expects {_described(specs, wrong)}, but the data provide "
+            f"{_described(named, wrong)}. Give the configuration that the network was trained with."
         )
 
 
@@ -241,8 +242,8 @@ def load_translator(path: str | Path, language: str) -> Translator:
     if "languages" not in signatures:
         raise ValueError(
             f"The SavedModel in {str(path)!r} does not translate text. Give the one that a run "
-            "writes as 'saved_model_text' where tensorflow-text is installed. "
-            f"Received one with the signatures: {', '.join(sorted(signatures))}"
+            "writes to 'saved_model_text' if tensorflow-text is installed. Received one with the "
+            f"signatures: {', '.join(sorted(signatures))}"
         )
     translate = text_translator(signatures)
     translate([], language)  # Raises now what is not known, and not when there is text.

@@ -28,11 +28,11 @@ class Served(Protocol):
 
 
 def export_module(module: Served, path: str | Path) -> None:
-    """Writes `module` with its signatures to the folder `path`, whole or not at all.
+    """Writes `module` with its signatures to the folder `path` atomically.
 
     Args:
         module: What to write.
-        path: Folder to write: new, empty, or an earlier export, which is replaced.
+        path: Output folder: new, empty, or an earlier export, which is replaced.
 
     Raises:
         ValueError: If something else is in the folder; then nothing is changed.

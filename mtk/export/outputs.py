@@ -12,12 +12,12 @@ from mtk.compiled_tasks import output_names, symbolic_outputs
 def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
     """Returns a network with some of the outputs, and only the layers that these need.
 
-    It shares its layers with the other one. Of a network that is neither functional nor sequential
-    all layers stay.
+    It shares its layers with the given network. If that network is neither functional nor
+    sequential, all layers are kept.
 
     Args:
         network: A network whose output is a dict by task, or a list.
-        tasks: The outputs to keep, of a list by the names that Keras has for them.
+        tasks: The outputs to keep; if the output is a list, by Keras' names.
 
     Raises:
         ValueError: If one is unknown, or there is one output without a name.
@@ -62,12 +62,13 @@ def by_name(network: keras.Model, outputs: Any, names: Sequence[str] | None = No
 
 def _selected(outputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
     if not isinstance(outputs, Mapping):
-        raise ValueError("The network's output is no dict by task, so that none can be left out.")
+        raise ValueError("The network's output is not a dict by task, so no task can be left out.")
     unknown = [task for task in tasks if task not in outputs]
     if unknown or not tasks:
         close = difflib.get_close_matches(unknown[0], outputs, n=1) if unknown else []
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"`tasks` are some of the network's outputs, {list(outputs)}.{hint} Received: {tasks!r}"
+            f"`tasks` must be a subset of the network's outputs, {list(outputs)}.{hint} "
+            f"Received: {tasks!r}"
         )
     return {task: outputs[task] for task in tasks}

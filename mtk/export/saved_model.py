@@ -20,22 +20,22 @@ def export(
     tasks: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Writes `network` to the folder `path`, whole or not at all.
+    """Writes `network` to the folder `path` atomically.
 
-    The SavedModel has the signature `serving_default`: from the named inputs, with any batch
-    size, to `{task: output}`. `tf.saved_model.load(path).signatures["serving_default"]` reads it,
-    and so does TensorFlow Serving. Outputs of less than 32 bits are widened to float32.
+    The SavedModel has the signature `serving_default`, which maps the named inputs, with any batch
+    size, to `{task: output}`. Use it with `tf.saved_model.load(path).signatures["serving_default"]`
+    or TensorFlow Serving. Outputs of less than 32 bits are widened to float32.
 
-    Where layers mask parts of an output, such as padding, a signature `masks` gives
-    `{task: mask}`: the loss does not count what is masked.
+    If layers mask parts of an output, such as padding, the signature `masks` returns `{task:
+    mask}`; the loss ignores masked parts.
 
     Args:
         network: A network whose output is a dict by task, a list, or one tensor, then called
             "output".
-        path: Folder to write: new, empty, or one that this function has written, which is
-            replaced. A link to a folder stays, and the folder is replaced.
-        inputs: What the network is called with, as a `tf.TensorSpec` or a dict of them by name.
-            Read only where the network is neither functional nor sequential: those know it.
+        path: Output folder: new, empty, or one that this function has written, which is replaced.
+            If it is a symbolic link to a folder, the link stays and the folder is replaced.
+        inputs: The inputs of the network, as a `tf.TensorSpec` or a dict of them by name. Used only
+            if the network is neither functional nor sequential.
         tasks: The outputs to keep, such as all but those of auxiliary tasks; all by default.
         names: Names for outputs that are a list; by default those that Keras has for them.
 

@@ -99,8 +99,8 @@ def conditioned(
             return found
         if not keras.backend.is_keras_tensor(found):
             raise ValueError(
-                f"FiLM scales the one output of a layer, and '{layer.name}' has several. Name "
-                "another layer."
+                f"FiLM needs a layer with a single output, but '{layer.name}' has several. "
+                "Choose another layer."
             )
         return films[layer.name](found, on_simplex)
 
@@ -168,8 +168,8 @@ def required(network: keras.Model) -> TaskWeights:
     found = layer_of(network)
     if found is None:
         raise ValueError(
-            f"The network {network.name!r} does not read task weights. Make one that does with "
-            "mtk.models.conditioned(network, layers=[...])."
+            f"The network {network.name!r} does not read task weights. Create one that does "
+            "with mtk.models.conditioned(network, layers=[...])."
         )
     return found
 
@@ -189,8 +189,8 @@ def normalized(preference: PerTask | None, task_names: Sequence[str]) -> list[fl
     numbers = in_task_order("preference", given, task_names, len(task_names))
     if not are_weights(numbers):
         raise ValueError(
-            "A preference has one number for each task, finite, none negative and not all zero. "
-            f"Received: {preference!r}"
+            "A preference must have one finite, non-negative number for each task, not all "
+            f"zero. Received: {preference!r}"
         )
     return [number / sum(numbers) for number in numbers]
 
@@ -245,21 +245,21 @@ def without_weights(inputs: Any) -> Any:
 def _check_functional(network: keras.Model) -> None:
     if isinstance(network, keras.Sequential) or not hasattr(network, "output_names"):
         raise TypeError(
-            "Layers can be put into functional models alone, keras.Model(inputs, outputs). "
+            "Only functional models, keras.Model(inputs, outputs), can be conditioned. "
             f"Received: {network!r}"
         )
     if any(x.name.split(":")[0] == INPUT for x in network.inputs):
         raise ValueError(
-            f"The network {network.name!r} has an input '{INPUT}' already. Condition it once, or "
-            "give its input another name."
+            f"The network {network.name!r} already has an input '{INPUT}'. Condition it only "
+            "once, or rename that input."
         )
 
 
 def _task_names(network: keras.Model, given: Sequence[str] | None) -> list[str]:
     if given is None and not isinstance(network.output, dict):
         raise ValueError(
-            "The network's output is no dict by task, so its tasks are unknown. Give "
-            "`task_names`, in the order in which you give weights."
+            "The network's output is not a dict by task, so its tasks are unknown. Give "
+            "`task_names`, in the order of the weights."
         )
     return list(network.output if given is None else given)
 
@@ -276,12 +276,12 @@ def _checked_layers(network: keras.Model, names: Iterable[str]) -> list[str]:
             )
         if getattr(known[name], "data_format", None) == "channels_first":
             raise ValueError(
-                f"The layer {name!r} has its channels first, and FiLM scales the last axis. "
-                "Build the network with data_format='channels_last'."
+                f"The layer {name!r} has channels first, but FiLM scales the last axis. Build "
+                "the network with data_format='channels_last'."
             )
     if not given or len(set(given)) < len(given):
         raise ValueError(
-            f"`layers` names one or more layers of the trunk, each once. Received: {given}"
+            f"`layers` must name one or more layers of the trunk, each once. Received: {given}"
         )
     return given
 

@@ -88,8 +88,8 @@ def check_stride(input_shape: tuple[int, int, int], output_stride: int) -> None:
     height, width, _ = input_shape
     if height % output_stride or width % output_stride:
         raise ValueError(
-            f"Height and width of an image are multiples of the output stride {output_stride}. "
-            f"Received: {height}x{width}"
+            "Height and width of an image must be multiples of the output stride "
+            f"{output_stride}. Received: {height}x{width}"
         )
 
 

@@ -45,8 +45,8 @@ class FiLM(layers.Layer):
     ) -> None:
         if len(features_shape) < 2 or features_shape[-1] is None:
             raise ValueError(
-                f"The layer '{self.name}' scales features `(B, ..., C)`, of a known number C. "
-                f"Received: shape {tuple(features_shape)}"
+                f"The layer '{self.name}' needs features `(B, ..., C)` with a known number of "
+                f"channels C. Received: shape {tuple(features_shape)}"
             )
         initializer = keras.initializers.HeUniform(seed=next(layer_seeds(self.seed)))
         self.to_hidden = layers.Dense(

@@ -27,8 +27,8 @@ def load_imagenet(network: keras.Model, weights: str) -> None:
     for name in {**wanted, **held}:
         if _shapes(wanted, name) != _shapes(held, name):
             raise ValueError(
-                f"ImageNet's weights fit only the ResNet-50 of full size; layer {name!r} of this "
-                f"network has weights of the shapes {_shapes(held, name)} in the place of "
+                f"ImageNet weights fit only the full-size ResNet-50; layer {name!r} of this "
+                f"network has weights of the shapes {_shapes(held, name)} instead of "
                 f"{_shapes(wanted, name)}. Use the default `blocks` and `widths` and three "
                 "channels, or no `weights`."
             )
@@ -50,8 +50,8 @@ def _source(weights: str) -> keras.Model:
     path = Path(weights).expanduser()
     if not fetched and not path.is_file():
         raise ValueError(
-            f"No file of ResNet-50's weights at {path}. Give a file, 'imagenet' to let Keras fetch "
-            "them, or None to train from scratch."
+            f"There is no file with ResNet-50 weights at {path}. Give a file, 'imagenet' to let "
+            "Keras download them, or None to train from scratch."
         )
     try:
         return keras.applications.ResNet50(
@@ -60,12 +60,12 @@ def _source(weights: str) -> keras.Model:
     except Exception as error:  # Keras raises bare exceptions if it cannot download.
         if fetched:
             raise ValueError(
-                f"Keras could not fetch ImageNet's weights for ResNet-50: {error}. Where there is "
-                "no network, give `weights` a file that was fetched elsewhere, "
+                f"Keras could not download the ImageNet weights of ResNet-50: {error}. Without "
+                "internet access, set `weights` to a file that was downloaded elsewhere, "
                 "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5, or None to train from "
                 "scratch."
             ) from error
         raise ValueError(
-            f"{path} does not hold the weights of keras.applications.ResNet50 without its "
+            f"{path} does not contain the weights of keras.applications.ResNet50 without its "
             f"classifier (include_top=False): {error}"
         ) from error

@@ -46,8 +46,8 @@ def resnet18(
     """
     if min(input_shape[:2]) < 25:
         raise ValueError(
-            "ResNet-18 halves images three times and averages over 4x4 pixels: they need 25 pixels "
-            f"or more on a side. Received: input_shape={tuple(input_shape)}"
+            "ResNet-18 halves images three times and averages over 4x4 pixels, so images need "
+            f"at least 25 pixels per side. Received: input_shape={tuple(input_shape)}"
         )
     blocks = _Blocks(synchronized, seed)
     inputs = keras.Input(input_shape, name="image")

@@ -111,7 +111,7 @@ def _schedule(output_stride: int) -> list[tuple[int, int]]:
         total *= stride
         schedule.append((stride, dilation))
     if total != output_stride:
-        raise ValueError(f"`output_stride` is 4, 8, 16 or 32. Received: {output_stride}")
+        raise ValueError(f"`output_stride` must be 4, 8, 16 or 32. Received: {output_stride}")
     return schedule
 
 

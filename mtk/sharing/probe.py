@@ -79,8 +79,9 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
                 draws.append(_tried(function, spec, num_tasks, rng))
         except Exception as error:
             warnings.warn(
-                "Which variables are shared could not be tried out with random examples, and is "
-                f"read off the graph. If that is wrong, name `shared=` or `heads=`. ({error})",
+                "The shared variables could not be determined with random examples, so they "
+                "are taken from the graph. If they are wrong, give `shared=` or `heads=`. "
+                f"({error})",
                 stacklevel=2,
             )
             return None

@@ -85,8 +85,8 @@ class Structure:
         """Returns the variables of the last layers with a kernel that every task reaches."""
         if not self.last:
             raise ValueError(
-                "No layer with a kernel is shared by all tasks, so there is no last shared layer. "
-                "Name the layer: `at='<layer name>'`."
+                "No layer with a kernel is shared by all tasks, so there is no last shared "
+                "layer. Give the layer: `at='<layer name>'`."
             )
         return self.last
 
@@ -104,7 +104,7 @@ class Structure:
         lines += [f"representation: {ends}", f"last shared layer: {last}"]
         if self.unreached:
             paths = ", ".join(v.path for v in self.unreached)
-            lines.append(f"not trained, since no task reaches them: {paths}")
+            lines.append(f"not trained because no task depends on them: {paths}")
         return "\n".join(lines)
 
 
@@ -171,7 +171,7 @@ def _corrected(structure: Structure, given: Given) -> Structure:
     ids = [id(v) for vs in named.values() for v in vs]
     chosen = {id(v) for v in _variables(network, shared or [])}
     if len(ids) != len(set(ids)) or chosen & set(ids):
-        raise ValueError("`shared` and `heads` give a variable to more than one place.")
+        raise ValueError("`shared` and `heads` assign a variable to more than one place.")
     taken_from_heads = chosen | set(ids)
     # Detected heads remain heads; other variables that the user did not name are shared.
     owned = {
@@ -251,14 +251,14 @@ def _of(network: keras.Model, part: Any) -> list[keras.Variable]:
     elif isinstance(part, keras.Layer):
         own = part.trainable_variables
         if part is not network and not any(part is layer for layer in all_layers(network)):
-            raise ValueError(f"The layer '{part.name}' is no part of the network.")
+            raise ValueError(f"The layer '{part.name}' is not part of the network.")
     else:
         by_path = [v for v in trainable if v.path == part]
         if len(by_path) > 1:
             raise ValueError(f"{len(by_path)} variables have the path '{part}'. Give the variable.")
         own = by_path or layer_named(network, part).trainable_variables
     if not all(id(v) in known for v in own):
-        raise ValueError(f"This is no part of the network, or is not trainable: {names(part)!r}")
+        raise ValueError(f"This is not part of the network, or not trainable: {names(part)!r}")
     return own
 
 

@@ -10,7 +10,7 @@ from mtk.display import counted, suggestion
 from mtk.finite import nan_unless
 
 # Explains the parts in errors about batches that do not divide.
-_PARTS = "They are `micro_batches` for each part of a batch that the combiner compares."
+_PARTS = "The number of parts is `micro_batches` times the parts that the combiner compares."
 
 
 class Label(NamedTuple):
@@ -82,8 +82,9 @@ def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
             own = [Label(k, by_task[n], masks.get(n)) for k, n in enumerate(task_names)]
             return [SubBatch(inputs, [label for label in own if label.y_true is not None])]
     raise ValueError(
-        "A batch is `(x, {task: y})`, `(x, {task: y}, {task: mask})`, `{task: (x, y)}`, or "
-        f"`(x, y, task_ids)`. The tasks are {list(task_names)}. Received: {_describe(data)}"
+        "A batch must be `(x, {task: y})`, `(x, {task: y}, {task: mask})`, `{task: (x, "
+        f"y)}}`, or `(x, y, task_ids)`. The tasks are {list(task_names)}. Received: "
+        f"{_describe(data)}"
     )
 
 
@@ -140,8 +141,8 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
         check_divisible(examples, number)
         return examples // number
     message = (
-        f"A batch does not divide into {number} parts of one size. {_PARTS} Give batches of a "
-        f"multiple of {number} examples, the last one too: `batch(n, drop_remainder=True)`."
+        f"A batch cannot be split into {number} equal parts. {_PARTS} Use batches with a "
+        f"multiple of {number} examples, including the last one: `batch(n, drop_remainder=True)`."
     )
     check = tf.debugging.assert_equal(examples % number, 0, message=message)
     with tf.control_dependencies([] if check is None else [check]):
@@ -152,9 +153,9 @@ def check_divisible(examples: int | None, number: int) -> None:
     """Raises a ValueError if the examples of a replica do not divide into equal parts."""
     if examples is not None and examples % number:
         raise ValueError(
-            f"{counted(examples, 'example')} cannot be divided into {number} parts of one size. "
-            f"{_PARTS} Choose a batch size that is a multiple of {number} for each replica, "
-            "and drop a smaller last batch."
+            f"{counted(examples, 'example')} cannot be split into {number} equal parts. "
+            f"{_PARTS} Choose a batch size that is a multiple of {number} for each replica, and "
+            "drop a smaller last batch."
         )
 
 
@@ -177,8 +178,8 @@ def _by_task(given: Any, names: Sequence[str], what: str) -> dict[str, Any] | No
     if isinstance(given, (list, tuple)):
         if len(given) != len(names):
             raise ValueError(
-                f"The {what} of a batch are a list in the order of the tasks {list(names)}, one "
-                f"entry each. Received: {_describe(given)}"
+                f"The {what} of a batch must be a list with one entry for each task, in the "
+                f"order {list(names)}. Received: {_describe(given)}"
             )
         return dict(zip(names, given, strict=True))
     if tf.is_tensor(given) and len(names) == 1:
@@ -202,8 +203,9 @@ def _masks(given: Any, names: Sequence[str]) -> dict[str, Any]:
         return dict.fromkeys(names, given)
     if found is None:
         raise ValueError(
-            "The third part of a batch is `{task: mask}`, with a mask for each task that has "
-            f"missing labels, or one `(B,)` for all. Received: {_describe(given)}"
+            "The third part of a batch must be `{task: mask}`, with a mask for each task "
+            "that has missing labels, or one mask `(B,)` for all tasks. Received: "
+            f"{_describe(given)}"
         )
     return found
 
@@ -212,7 +214,8 @@ def _own_input(part: Any, index: int, name: str) -> SubBatch:
     part = without_nones(part)
     if not isinstance(part, (tuple, list)) or not 2 <= len(part) <= 3:
         raise ValueError(
-            f"The share of task '{name}' is `(x, y)` or `(x, y, mask)`. Received: {_describe(part)}"
+            f"The sub-batch of task '{name}' must be `(x, y)` or `(x, y, mask)`. Received: "
+            f"{_describe(part)}"
         )
     inputs, y_true, *mask = part
     return SubBatch(inputs, [Label(index, y_true, mask[0] if mask else None, has_own_input=True)])
@@ -222,7 +225,7 @@ def _mixed(
     inputs: Any, y_true: tf.Tensor, task_ids: tf.Tensor, rest: Sequence, names: Sequence[str]
 ) -> SubBatch:
     number, mask = len(names), rest[0] if rest else None
-    message = f"`task_ids` are from 0 to {number - 1}, in the order of the tasks {list(names)}."
+    message = f"`task_ids` must be from 0 to {number - 1}, in the order of the tasks {list(names)}."
     known = (task_ids >= 0) & (task_ids < number)
     check = tf.debugging.assert_equal(tf.reduce_all(known), True, message=message)
     with tf.control_dependencies([] if check is None else [check]):
@@ -237,9 +240,9 @@ def _check_names(found: Mapping, names: Sequence[str], what: str) -> None:
     missing, unknown = sorted(set(names) - set(found)), sorted(map(str, set(found) - set(names)))
     if missing or unknown:
         raise ValueError(
-            f"{what} must have one entry for each task, {list(names)}. "
-            f"Missing: {missing}. Unknown: {unknown}.{suggestion(unknown, names)} "
-            "A task without labels in a batch still has its entry, with a mask of zeros, or None."
+            f"{what} must have one entry for each task, {list(names)}. Missing: {missing}. "
+            f"Unknown: {unknown}.{suggestion(unknown, names)} A task without labels in a batch "
+            "still needs its entry, with a mask of zeros, or None."
         )
 
 

@@ -46,8 +46,8 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
     steps = ("update_step", "apply", "apply_gradients", "_backend_apply_gradients")
     if all(getattr(kind, name, None) is getattr(base, name, None) for name in steps):
         raise ValueError(
-            f"{kind.__name__} does not say how a variable is updated: it is the base of "
-            "optimizers. Use one such as keras.optimizers.Adam, or define `update_step`."
+            f"{kind.__name__} is a base class that does not define how variables are updated. "
+            "Use an optimizer such as keras.optimizers.Adam, or define `update_step`."
         )
     if optimizer.loss_scale_factor is not None:
         check_positive(loss_scale_factor=optimizer.loss_scale_factor)
@@ -103,8 +103,8 @@ def check_replicas(
     clips = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, n, None)]
     if clips:
         raise ValueError(
-            f"The optimizer's `{clips[0]}` would clip each replica's part of the gradient. "
-            "Use `compile(clip_norm=...)`, which clips the whole."
+            f"The optimizer's `{clips[0]}` would clip the gradient of each replica separately. "
+            "Use `compile(clip_norm=...)`, which clips the total gradient."
         )
     accumulates = getattr(inner, "gradient_accumulation_steps", None)
     if accumulates or (getattr(inner, "use_ema", False) and inner.ema_overwrite_frequency):
@@ -114,8 +114,8 @@ def check_replicas(
             else ("ema_overwrite_frequency", "Use `keras.callbacks.SwapEMAWeights`.")
         )
         raise ValueError(
-            f"Keras applies the optimizer's `{name}` in a condition, and there TensorFlow cannot "
-            f"sum over replicas. {instead}"
+            f"Keras applies the optimizer's `{name}` inside a conditional, where TensorFlow "
+            f"cannot sum over replicas. {instead}"
         )
     on_cpus = any("CPU" in device.upper() for device in strategy.extended.worker_devices)
     if steps_at_once > 1 and on_cpus:
@@ -125,16 +125,16 @@ def check_replicas(
         )
     if jit_compile and on_cpus:
         raise ValueError(
-            "XLA cannot compile a step for several CPU devices: its sums over replicas have no "
-            "kernel there. Use `jit_compile=False`, or one device."
+            "XLA cannot compile a step for several CPU devices because sums over replicas have "
+            "no kernel there. Use `jit_compile=False`, or one device."
         )
     layers = all_layers(network)
     synchronized = [layer.name for layer in layers if getattr(layer, "synchronized", False)]
     if micro_batches > 1 and synchronized:
         raise ValueError(
-            f"The layers {synchronized} normalize over all replicas, which cannot be done "
-            "within the loop over micro-batches. Use `synchronized=False`: each micro-batch "
-            "normalizes by itself anyway."
+            f"The layers {synchronized} normalize over all replicas, which is not possible in "
+            "the loop over micro-batches. Use `synchronized=False`: each micro-batch is normalized "
+            "separately anyway."
         )
 
 
@@ -154,6 +154,7 @@ def check_scope(
     outside = [n for n, each in made.items() if not all(v is None or belongs(v) for v in each)]
     if outside:
         raise ValueError(
-            f"Made outside of the strategy's scope: {', '.join(outside)}. Make network, tasks, "
-            "metrics, combiner and optimizer inside `strategy.scope()`, and call `compile` there."
+            f"Created outside of the strategy's scope: {', '.join(outside)}. Create network, "
+            "tasks, metrics, combiner and optimizer inside `strategy.scope()`, and call `compile` "
+            "there."
         )

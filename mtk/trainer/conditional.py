@@ -47,20 +47,21 @@ def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
     given = conditioning.has_weights(network, inputs)
     if given and combiner.draws_weights:
         raise ValueError(
-            f"{name} draws the task weights that the network {network.name!r} reads in training, "
-            f"and the batch holds others. Leave '{conditioning.INPUT}' out of the training data."
+            f"{name} draws the task weights that the network {network.name!r} reads in "
+            f"training, but the batch contains other ones. Leave '{conditioning.INPUT}' out of the "
+            "training data."
         )
     if not given and not combiner.draws_weights:
         raise ValueError(
-            f"The network {network.name!r} reads task weights, and {name} knows none before the "
-            "step. Use mtk.combiners.RLW, which draws them, or give them with the data, as "
+            f"The network {network.name!r} reads task weights, but {name} has none before the "
+            "step. Use mtk.combiners.RLW, which draws them, or provide them in the data as "
             f"'{conditioning.INPUT}'."
         )
     names = combiner.task_names or ()
     if combiner.draws_weights and set(layer.task_names) != {*names}:
         raise ValueError(
-            f"The network {network.name!r} reads weights of the tasks {layer.task_names}, and the "
-            f"model has {list(names)}. Condition the network with `task_names`."
+            f"The network {network.name!r} reads weights of the tasks {layer.task_names}, but "
+            f"the model has {list(names)}. Condition the network with these `task_names`."
         )
     return combiner.draws_weights
 

@@ -221,7 +221,7 @@ def _prediction(outputs: Any, label: Label, tasks: Sequence[Task]) -> tf.Tensor:
     if isinstance(outputs, (list, tuple)):
         kind = f"{kind} of {len(outputs)}"
     raise ValueError(
-        f"The network's outputs do not match the tasks. Its output must be a dict with the keys "
-        f"{names}, or a list in their order; only where each example belongs to one task it may be "
-        f"one tensor. Received: {kind}"
+        "The network's outputs do not match the tasks. Its output must be a dict with the keys "
+        f"{names}, or a list in their order; a single tensor is allowed only if each example "
+        f"belongs to one task. Received: {kind}"
     )

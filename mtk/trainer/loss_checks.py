@@ -91,9 +91,10 @@ class WarnOfMethods(keras.callbacks.Callback):
             steps = int(keras.ops.convert_to_numpy(getattr(layer, "unsolved", 0)))
             if steps:
                 text = (
-                    f"{type(layer).__name__} has ended {counted(steps, 'step')} before its "
-                    "weights were exact: the iterations ran out. Gradients of very different "
-                    "sizes do that; `combiner.unsolved` counts such steps."
+                    f"The solver of {type(layer).__name__} reached its iteration limit in "
+                    f"{counted(steps, 'step')}, so the weights there are not exact. Gradients of "
+                    "very different magnitudes can cause this; `combiner.unsolved` counts such "
+                    "steps."
                 )
                 self._warn(layer, "unsolved", text)
 
@@ -114,9 +115,9 @@ def _check(task: Task, label: batch.Label, where: str) -> None:
         return
     if _has_nan(label):
         raise ValueError(
-            f"Labels of task '{task.name}' are NaN in {where}, and so is the loss. "
-            f"If they are missing, say so: mtk.Task({task.name!r}, ..., "
-            "missing=float('nan')), or batches `(x, y, mask)` with a mask of zeros there."
+            f"Labels of task '{task.name}' are NaN in {where}, and so is the loss. If NaN marks "
+            f"missing labels, use mtk.Task({task.name!r}, ..., missing=float('nan')), or batches "
+            "`(x, y, mask)` with a mask that is zero there."
         )
 
 

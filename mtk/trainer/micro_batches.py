@@ -32,9 +32,8 @@ class MicroBatches(Passes):
         self.sizes = [batch.size_of_part(part, number) for part in self.sub_batches]
         if spec.dense and not all(isinstance(size, int) for size in self.sizes):
             raise ValueError(
-                "XLA needs to know the size of micro-batches, and batches here may have any size. "
-                "Give a data set of batches of one size, `.batch(size, drop_remainder=True)`, or "
-                "use `jit_compile=False`."
+                "XLA needs a fixed micro-batch size, but the batch size is not fixed here. Use "
+                "batches of one size, `.batch(size, drop_remainder=True)`, or `jit_compile=False`."
             )
         # Counts depend only on labels and masks: in a graph, the rest of this pass is pruned.
         passed = forward.run(spec.network, spec.tasks, self.sub_batches, self.state)

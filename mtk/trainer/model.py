@@ -71,7 +71,7 @@ def _warn_of_own_methods(network: keras.Model) -> None:
         own = [n for n in names if getattr(type(network), n) is not getattr(keras.Model, n)]
         if own:
             warnings.warn(
-                f"{type(network).__name__} defines {own}, which a MultiTaskModel around it does "
+                f"{type(network).__name__} overrides {own}, which a MultiTaskModel around it does "
                 f"not call. {advice}",
                 stacklevel=3,
             )
@@ -155,20 +155,20 @@ class MultiTaskModel(keras.Model):
     ):
         if type(self).compute_loss is not MultiTaskModel.compute_loss:
             raise TypeError(
-                f"{type(self).__name__} defines `compute_loss`, which a multi-task model never "
-                "calls: every task has a loss of its own. Give the loss to `mtk.Task`, and what "
-                "is to be added to it to `add_loss` in a layer of the network."
+                f"{type(self).__name__} overrides `compute_loss`, which a multi-task model "
+                "never calls because every task has its own loss. Give the loss to `mtk.Task`, and "
+                "additional losses to `add_loss` in a layer of the network."
             )
         if type(self).call is not MultiTaskModel.call:
             raise TypeError(
-                f"{type(self).__name__} defines `call`, which training does not run: it runs "
-                "`network`. Put what `call` does into the network, or into `train_step`, "
+                f"{type(self).__name__} overrides `call`, but training calls `network` "
+                "directly. Move the code of `call` into the network, or into `train_step`, "
                 "`test_step` and `predict_step`."
             )
         if not isinstance(network, keras.Model):
             raise TypeError(
-                f"`network` is a Keras model. Received: {network!r}. Call a function that makes "
-                "one: MultiTaskModel(build())."
+                f"`network` must be a Keras model. Received: {network!r}. If this is a function "
+                "that creates a model, call it: MultiTaskModel(build())."
             )
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
@@ -179,7 +179,8 @@ class MultiTaskModel(keras.Model):
         _warn_of_own_methods(network)
         if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
-                f"`combiner` is an object, such as mtk.combiners.PCGrad(). Received: {combiner!r}"
+                "`combiner` must be an object, such as mtk.combiners.PCGrad(). Received: "
+                f"{combiner!r}"
             )
         self.combiner = StaticWeights() if combiner is None else combiner.claimed()
         self.gradients = gradients
@@ -204,8 +205,8 @@ class MultiTaskModel(keras.Model):
         check_tasks(found.tasks)
         if self.tasks and found.task_names != self.task_names:
             raise ValueError(
-                f"The model was compiled for the tasks {self.task_names}, and its state is theirs. "
-                f"Make a new model for other tasks. Received: {found.task_names}"
+                f"The model was already compiled for the tasks {self.task_names}, and its state "
+                f"belongs to them. Create a new model for other tasks. Received: {found.task_names}"
             )
         if not self.tasks:
             self._tracker.unlock()  # A call builds the model, which may have no tasks yet.
@@ -285,9 +286,9 @@ class MultiTaskModel(keras.Model):
         arguments = CompileArgs(weight_decay, clip_norm, micro_batches, on_nonfinite)
         if self._distribute_strategy is None and tf.distribute.has_strategy():
             raise ValueError(
-                "The model was made outside of the strategy's scope and is compiled inside, so "
-                "its variables and the optimizer's would not fit. Make the network and the model "
-                "inside `strategy.scope()` too."
+                "The model was created outside of the strategy's scope but is compiled inside, "
+                "so its variables would not match those of the optimizer. Create the network and "
+                "the model inside `strategy.scope()` too."
             )
         several = self.distribute_strategy.num_replicas_in_sync > 1
         if steps_per_execution == "auto":
@@ -453,8 +454,8 @@ class MultiTaskModel(keras.Model):
     def predict_step(self, data: Any) -> Any:
         if isinstance(data, Mapping) and any(isinstance(part, tuple) for part in data.values()):
             raise ValueError(
-                "`predict` reads inputs alone. Received a share for each task, {task: (x, y)}: "
-                "pass the x of one task."
+                "`predict` takes only inputs. Received a sub-batch for each task, {task: (x, "
+                "y)}: pass the x of one task."
             )
         return self(data[0] if isinstance(data, (tuple, list)) else data, training=False)
 
@@ -495,8 +496,8 @@ class MultiTaskModel(keras.Model):
                 raise ValueError(_CHANGED)
             return combiner
         warnings.warn(
-            f"{type(combiner).__name__} does nothing while no trainable variable is reached by "
-            "two tasks: what they share is frozen. Each head is trained alone.",
+            f"{type(combiner).__name__} has no effect because no two tasks share a trainable "
+            "variable: the shared variables are frozen. Each head is trained separately.",
             stacklevel=2,
         )
         equal = StaticWeights()
@@ -685,13 +686,13 @@ class MultiTaskModel(keras.Model):
             return self._structure
         if self._spec.value is None:
             raise ValueError(
-                "Which variables are shared is read off a forward pass, and the model has not seen "
-                "a batch yet. Call `model.inspect(batch_or_dataset)` first, or `fit`."
+                "Shared variables are determined by a forward pass, but the model has not seen "
+                "a batch yet. Call `model.inspect(batch_or_dataset)` or `fit` first."
             )
         found = self._read_structure()
         self._make_variables()
         found = sharing.override(found, self._given)
-        logging.info("What the tasks share:\n%s", found.summary())
+        logging.info("Variables shared by the tasks:\n%s", found.summary())
         at = self.combiner.at
         is_place = at not in ("parameters", "representation") and len(self.tasks) > 1
         if is_place and found.shared:
@@ -713,8 +714,8 @@ class MultiTaskModel(keras.Model):
                 raise
             if given.shared is None and given.heads is None:
                 raise ValueError(
-                    "Which variables the tasks share is read off a graph of the network, and "
-                    f"{network.name!r} could not run in one. Name the layers that they share: "
+                    "Shared variables are determined from a graph of the network, but "
+                    f"{network.name!r} cannot run in a graph. List the shared layers: "
                     "MultiTaskModel(network, ..., shared=[layer, ...])."
                 ) from error
             return sharing.unread(network, names, given)
@@ -739,8 +740,8 @@ class MultiTaskModel(keras.Model):
         """
         if not (self.tasks or self.compiled):
             raise ValueError(
-                "The tasks come from `compile`, which has not been called. Call "
-                "`compile(optimizer, loss)` first, or give the model `tasks`."
+                "The tasks are defined by `compile`, which has not been called. Call "
+                "`compile(optimizer, loss)` first, or give `tasks` to the model."
             )
         self._maybe_symbolic_build(data_batch=data)
         return self.structure

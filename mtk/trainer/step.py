@@ -147,14 +147,14 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
     strategy = choose(spec.strategy, len(spec.tasks), shared_input)
     if strategy == "vectorized" and spec.per_task and spec.structure().grouped_convolutions:
         raise ValueError(
-            "`gradients='vectorized'` is wrong for convolutions in groups: TensorFlow's `pfor` "
-            "mixes their channels. Use 'unrolled', 'loop' or 'auto'."
+            "`gradients='vectorized'` gives wrong results for grouped convolutions: "
+            "TensorFlow's `pfor` mixes their channels. Use 'unrolled', 'loop' or 'auto'."
         )
     if combiner.reads != "losses" and not spec.structure().shared:
         raise ValueError(
             f"{type(combiner).__name__} combines the gradients of shared variables, but no "
-            "trainable variable is reached by two tasks that have labels in the first batch. Give "
-            "these labels (with a mask where they are missing), unfreeze some variables, name "
+            "trainable variable is shared by two tasks that have labels in the first batch. "
+            "Provide these labels (with a mask if they are missing), unfreeze some variables, set "
             "`shared=`, build the network before the model, or use StaticWeights."
         )
     features: Sequence[LayerOutput] = ()
@@ -163,8 +163,8 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
     elif combiner.at != "parameters":
         if combiner.reads == "gradients":
             raise ValueError(
-                f"{type(combiner).__name__} merges gradients themselves, of all shared parameters "
-                f"or of the representation. Received: at={combiner.at!r}"
+                f"{type(combiner).__name__} merges gradients themselves, so `at` must be all "
+                f"shared parameters or the representation. Received: at={combiner.at!r}"
             )
         if several:
             spec.structure().layer_variables(combiner.at)
@@ -177,25 +177,26 @@ def _representation(spec: StepSpec, shared_input: bool) -> Sequence[LayerOutput]
     structure, combiner = spec.structure(), spec.combiner
     if not shared_input:
         raise ValueError(
-            "`at='representation'` needs tasks that share their input; here each task has its "
-            "own. Use `at='parameters'`."
+            "`at='representation'` needs tasks that share their input, but here each task has "
+            "its own input. Use `at='parameters'`."
         )
     if combiner.reads == "gradients" and structure.both_sides:
         raise ValueError(
-            "These variables act both before and behind the representation: "
-            f"{[v.path for v in structure.both_sides]}. Combine at='parameters', or name a "
+            "These variables are used both before and after the representation: "
+            f"{[v.path for v in structure.both_sides]}. Use at='parameters', or choose a "
             "representation that separates trunk and heads."
         )
     if not structure.representation:
         raise ValueError(
-            "The features that the heads read are not the output of any layer. Make them one, "
-            "and name it: `MultiTaskModel(..., representation='<layer name>')`."
+            "The features that the heads read are not the output of a layer. Make them the "
+            "output of a layer and give its name: `MultiTaskModel(..., representation='<layer "
+            "name>')`."
         )
     own = type(combiner).merge_features is not Combiner.merge_features
     if combiner.reads == "gradients" and spec.number_of_passes > 1 and not own:
         raise ValueError(
-            f"{type(combiner).__name__} merges the gradients of features in `call`, which sees a "
-            "whole batch. For several replicas or micro-batches it needs a method "
+            f"{type(combiner).__name__} merges the gradients of features in `call`, which needs "
+            "the whole batch. For several replicas or micro-batches, it must define "
             "`merge_features`."
         )
     return structure.representation
@@ -209,12 +210,13 @@ def _check_parts(spec: StepSpec, sub_batches: int) -> None:
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             why = "carries a state for each example from batch to batch. Use `stateful=False`"
         elif any(v.overwrite_with_gradient for v in layer._trainable_variables):
-            why = "has float8 scales, which one pass finds. Do not quantize it"
+            why = "has float8 scales, which are determined in one pass. Do not quantize it"
         else:
             continue
         raise ValueError(
-            f"The layer '{layer.name}' {why}, or one part: a batch in parts (sub-batches of tasks, "
-            "micro-batches, replicas, parts that a combiner compares) does not keep them."
+            f"The layer '{layer.name}' {why}, or do not split batches: split batches "
+            "(sub-batches of tasks, micro-batches, replicas, parts that a combiner compares) do "
+            "not preserve this."
         )
 
 
@@ -233,12 +235,15 @@ def _descent(
         return [], []
     if not pairs:
         raise ValueError(
-            "No task's loss has a gradient by any trainable variable of the network. Is something "
-            "trainable, and was the network built before its layers ran inside a `tf.function`?"
+            "No task loss has a gradient with respect to any trainable variable of the "
+            "network. Check that the network has trainable variables, and that it was built before "
+            "its layers ran inside a `tf.function`."
         )
     if len(pairs) < len(every):
         paths = [v.path for g, v in zip(gradients, every, strict=True) if g is None]
-        warnings.warn(f"No task reaches these variables, they stay as is: {paths}", stacklevel=2)
+        warnings.warn(
+            f"No task depends on these variables, so they are not trained: {paths}", stacklevel=2
+        )
     factor: Any = 1.0 if spec.loss_scale is None else spec.loss_scale
     apart = [(scaled(g, factor), v) for g, v in pairs if v.overwrite_with_gradient]
     pairs = [(g, v) for g, v in pairs if not v.overwrite_with_gradient]

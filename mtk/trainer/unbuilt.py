@@ -38,4 +38,6 @@ def build_inside(network: keras.Model, inputs: Any = None) -> None:
         try:
             _Called(network)(network.input if inputs is None else inputs)
         except Exception as error:
-            logging.info("Layers inside %s are not built before they run: %s", network.name, error)
+            logging.info(
+                "Layers inside %s are not built before their first call: %s", network.name, error
+            )

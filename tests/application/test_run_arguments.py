@@ -33,7 +33,9 @@ def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
 @pytest.mark.parametrize("below", ["run", "deep/run"])
 def test_run_folder_under_a_file_is_refused(tiny, tmp_path, below):
     (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(ValueError, match=r"cannot be created: '.*notes\.txt' is not a folder"):
+    with pytest.raises(
+        ValueError, match=r"cannot be created: '.*notes\.txt' is not a writable folder"
+    ):
         start(tiny, tmp_path / "notes.txt" / below)
 
 

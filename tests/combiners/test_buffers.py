@@ -174,7 +174,7 @@ def test_two_variables_of_one_name(make):
     combiner.bind(["a", "b"], ["one/kernel", "one/kernel"])
     combiner.bind_shapes({"one/kernel": (3,)})
     combiner.build(2)
-    with pytest.raises(ValueError, match="several are called.*one/kernel"):
+    with pytest.raises(ValueError, match="several variables have the path.*one/kernel"):
         combiner([tf.ones((2, 3)), tf.ones((2, 3))], tf.ones(2))
 
 

@@ -52,9 +52,9 @@ def test_lists_for_present_and_counts():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (tf.eye(2), "are a list"),
-        (np.eye(2), "are a list"),
-        ([tf.eye(2), None], r"zeros in the place of None.*\[1\]"),
+        (tf.eye(2), "must be a list"),
+        (np.eye(2), "must be a list"),
+        ([tf.eye(2), None], r"use zeros instead of None.*\[1\]"),
         ([tf.ones((3, 2))], r"have the shape \(2,\)"),
         ([tf.ones(())], r"have the shape \(2,\)"),
     ],
@@ -114,5 +114,5 @@ def test_a_class_that_does_not_say_what_it_reads_is_refused():
     for reads in (None, "gradient"):
         own = {"call": lambda *_: None} | ({} if reads is None else {"reads": reads})
         mine = type("Mine", (combiners.Combiner,), own)
-        with pytest.raises(ValueError, match="does not say what it reads"):
+        with pytest.raises(ValueError, match="must declare what it reads"):
             mine().claimed()

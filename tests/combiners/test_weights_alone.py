@@ -133,9 +133,9 @@ def test_what_is_no_gramian_is_named(gramian):
 
 @pytest.mark.parametrize("strange", [1j, "a"])
 def test_numbers_are_real(strange):
-    with pytest.raises(ValueError, match="A Gramian has real numbers"):
+    with pytest.raises(ValueError, match="A Gramian must contain real numbers"):
         combiners.MGDA().weights(np.full((2, 2), strange))
-    with pytest.raises(ValueError, match="task losses has real numbers"):
+    with pytest.raises(ValueError, match="task losses must contain real numbers"):
         combiners.GLS().weights(np.eye(2), np.full(2, strange))
 
 

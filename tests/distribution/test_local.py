@@ -40,7 +40,7 @@ def test_devices_are_made_before_tensorflow_starts_or_asked_for_in_vain():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "TensorFlow has started with 2 logical CPU devices" in done.stdout
-    assert "No TPU 'local' can be used from here" in done.stdout
+    assert "The TPU 'local' cannot be used from here" in done.stdout
 
 
 def test_number_of_replicas_is_positive():
@@ -67,7 +67,10 @@ def test_batches_that_do_not_divide_are_refused_before_training(tmp_path):
     size = "--gin.experiment.Optimization.batch_size=63"
     status, _, errors = end_of(train(*TWO, size, f"--run_dir={tmp_path / 'run'}"))
     assert status == 2
-    assert "by the 2 replicas, each task's share of it too, but there are parts of 63" in errors
+    assert (
+        "each task's sub-batch, must be divisible by the 2 replicas, but there are parts of 63"
+        in errors
+    )
     assert not (tmp_path / "run").exists()
 
 

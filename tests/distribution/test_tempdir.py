@@ -96,7 +96,7 @@ def test_a_lock_of_others_is_neither_followed_nor_emptied(place):
     (folder / "lock").symlink_to(victim)
     with temporary_folder("test-"):
         assert victim.read_text() == "precious"
-    with pytest.raises(OSError, match=r"not a link.*test-x/lock"):
+    with pytest.raises(OSError, match=r"not a symbolic link.*test-x/lock"):
         locks.open_file(folder / "lock")
     os.mkfifo(place / "fifo")
     with pytest.raises(OSError, match="fifo"):

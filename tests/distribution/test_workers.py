@@ -98,7 +98,7 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_
     assert "step 20/20" in errors
     status, out, errors = end_of(other)
     assert status == 0, errors
-    assert out == "Worker 1: finished. Worker 0 tells the rest.\n"
+    assert out == "Worker 1: finished. See worker 0 for the results.\n"
     assert "step" not in errors
     assert copies() <= before
     assert_equal_runs(alone, folder)
@@ -142,7 +142,7 @@ def test_whatever_happens_to_a_worker_the_run_goes_on(alone, tmp_path, victim, n
     (status, out, _), (other_status, other_out, _) = map(end_of, started(folder))
     assert (status, other_status) == (0, 0)
     assert "Test at step" in out
-    assert other_out == "Worker 1: finished. Worker 0 tells the rest.\n"
+    assert other_out == "Worker 1: finished. See worker 0 for the results.\n"
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_peers_that_never_come_are_named(tmp_path, monkeypatch, capsys):
     flags = [f"--run_dir={tmp_path / 'run'}", "--gin.distribution.multi_worker.timeout=0.1"]
     assert mtk.train.main([*SMALL, *SEVERAL, *flags]) == 2
     config.parse()
-    assert f"no answer from worker 1 ({addresses[1]})" in capsys.readouterr().err
+    assert f"No response from worker 1 ({addresses[1]})" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

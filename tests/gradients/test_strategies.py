@@ -138,7 +138,7 @@ def test_auto_takes_shares_where_each_task_has_its_input():
 def test_wrong_strategies_are_refused():
     with pytest.raises(ValueError, match=r"Unknown strategy .*'fast'.*'unrolled'"):
         gradients.choose("fast", 2, shared_input=True)
-    with pytest.raises(ValueError, match=r"='share'. needs a batch with a share"):
+    with pytest.raises(ValueError, match=r"='share'. needs a batch with separate inputs"):
         gradients.choose("share", 2, shared_input=True)
 
 

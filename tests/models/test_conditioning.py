@@ -142,7 +142,7 @@ ERRORS = {
     "no tasks": (lambda: conditioned(listed(), ["dense"]), "Give `task_names`"),
     "twice": (
         lambda: conditioned(conditioned(images(), ["relu_1"]), ["relu_2"]),
-        "'task_weights' already",
+        "already has an input 'task_weights'",
     ),
     "several outputs": (lambda: conditioned(with_states(), ["gru"]), "has several"),
     "channels first": (lambda: conditioned(channels_first(), ["conv"]), "channels_last"),
@@ -151,7 +151,7 @@ ERRORS = {
         r"given for \['a', 'c'\], but the tasks are \['a', 'b'\]",
     ),
     "plain network": (lambda: at(images(), [1, 1]), "mtk.models.conditioned"),
-    "negative": (lambda: at(conditioned(images(), ["relu_1"]), [2, -1]), "none negative"),
+    "negative": (lambda: at(conditioned(images(), ["relu_1"]), [2, -1]), "non-negative"),
     "all zero": (lambda: at(conditioned(images(), ["relu_1"]), [0, 0]), "not all zero"),
     "too many": (lambda: at(conditioned(images(), ["relu_1"]), [1, 1, 1]), "3 numbers for 2"),
 }
@@ -168,5 +168,5 @@ def test_other_models_are_no_graph():
     class Own(keras.Model):
         pass
 
-    with pytest.raises(TypeError, match="functional models alone"):
+    with pytest.raises(TypeError, match="Only functional models"):
         conditioned(Own(), ["dense"])

@@ -75,7 +75,7 @@ def test_batch_norm_is_synchronized_on_demand(synchronized):
 
 def test_images_too_small_to_pool_are_refused():
     assert resnet18((25, 40, 3), ["a"], widths=SMALL)(np.zeros((1, 25, 40, 3)))["a"].shape == (1, 2)
-    with pytest.raises(ValueError, match=r"25 pixels or more.*input_shape=\(40, 24, 3\)"):
+    with pytest.raises(ValueError, match=r"at least 25 pixels.*input_shape=\(40, 24, 3\)"):
         resnet18((40, 24, 3), ["a"])
 
 

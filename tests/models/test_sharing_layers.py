@@ -248,7 +248,7 @@ def _two_layers_of_one():
         ),
         (lambda: CrossStitch(TASKS, same=1.5), "1.5"),
         (lambda: CrossStitch(TASKS)({"a": X}), "'b'"),
-        (lambda: CrossStitch(TASKS)(X), "no dict"),
+        (lambda: CrossStitch(TASKS)(X), "not a dict"),
         (lambda: CrossStitch(TASKS)({"a": X, "b": X[:, :2]}), "one shape"),
         (lambda: MTAN(TASKS, 0), "filters=0"),
         (lambda: MTAN(TASKS, 2)(IMAGES, IMAGES, {"a": IMAGES}), "'b'"),

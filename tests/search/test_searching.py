@@ -226,7 +226,7 @@ def test_a_task_that_diverges_alone_is_tried_alone_as_other_trials_were(folder, 
         assert best.losses["left"] <= 1.5 * alone[-1].losses["left"]
     else:
         assert found.exit_code == 1
-        assert "no run has finished yet that trains left alone" in folder.said.getvalue()
+        assert "no single-task run of left" in folder.said.getvalue()
 
 
 def test_a_constraint_that_no_run_meets_is_said(folder):
@@ -247,7 +247,10 @@ def test_a_constraint_that_no_run_meets_is_said(folder):
         ({"runs": 10, "confirm": 2}, "10 for confirmation"),
         ({"cpu_seconds": 30.0, "run_minutes": 1.0}, "30.0 CPU seconds"),
         ({"cpu_seconds": 0.0}, "0.0 CPU seconds"),
-        ({"cpu_seconds": 600.0, "runs": 20, "run_minutes": 1.0, "confirm": 2}, "10 for confirmation"),
+        (
+            {"cpu_seconds": 600.0, "runs": 20, "run_minutes": 1.0, "confirm": 2},
+            "10 for confirmation",
+        ),
         ({"at_a_time": 0}, "at_a_time"),
         ({"seeds": ()}, "no seeds"),
         ({"goal": Preference({"middle": 1.0})}, "'middle'"),

@@ -54,7 +54,7 @@ def test_exports_leave_them_out(tmp_path):
     assert set(loaded({"x": X})) == {"main", "other"}
 
 
-@pytest.mark.parametrize(("tasks", "words"), [(["mian"], "Did you mean 'main'"), ([], "some of")])
+@pytest.mark.parametrize(("tasks", "words"), [(["mian"], "Did you mean 'main'"), ([], "subset of")])
 def test_unknown_tasks_are_named(tasks, words):
     with pytest.raises(ValueError, match=words):
         with_outputs(functional(), tasks)
@@ -62,7 +62,7 @@ def test_unknown_tasks_are_named(tasks, words):
 
 def test_one_tensor_has_nothing_to_leave_out():
     network = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
-    with pytest.raises(ValueError, match="no dict"):
+    with pytest.raises(ValueError, match="not a dict"):
         with_outputs(network, ["main"])
 
 

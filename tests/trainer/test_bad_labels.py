@@ -44,9 +44,12 @@ BAD = {
     "several numbers for one": ({"size": np.ones((12, 3), "float32")}, "'size'.*output's shape"),
     "no last axis, of images": ({"size": np.ones((12, 2, 2), "float32")}, "'size'"),
     "one-hot": ({"kind": np.eye(3, dtype="float32")[Y["kind"]]}, "'kind'.*integers"),
-    "texts": ({"kind": np.array(["a", "b", "c"] * 4)}, "'kind' are texts"),
+    "texts": ({"kind": np.array(["a", "b", "c"] * 4)}, "'kind' are strings"),
     "complex": ({"size": Y["size"].astype("complex64")}, "'size' are complex numbers"),
-    "a dict": ({"size": {"labels": Y["size"], "mask": Y["size"]}}, "'size' are one.*dict.*weights"),
+    "a dict": (
+        {"size": {"labels": Y["size"], "mask": Y["size"]}},
+        "'size' must be one.*dict.*weights",
+    ),
 }
 
 
@@ -76,7 +79,7 @@ def test_one_number_is_not_spread_over_several_outputs():
     [
         ({"size": Y["size"], "kinds": Y["kind"]}, "Did you mean 'kind'"),
         ({"size": Y["size"]}, r"Missing: \['kind'\]"),
-        ([Y["size"]], "one entry each"),
+        ([Y["size"]], "one entry for each task"),
         (Y["size"], "The tasks are"),
     ],
 )
@@ -289,12 +292,12 @@ def test_texts_that_are_objects_are_read(texts):
     x, _ = next(iter(data.validation(3)))
     assert set(x.numpy()) <= {b"a", b"bc"}
     split[0][3] = None
-    with pytest.raises(ValueError, match="missing texts"):
+    with pytest.raises(ValueError, match="missing strings"):
         mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], split, 0.25, 0.25)
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [("datetime64[s]", "dates"), ("timedelta64[s]", "spans of time")]
+    ("kind", "words"), [("datetime64[s]", "dates"), ("timedelta64[s]", "time spans")]
 )
 def test_labels_that_are_times_are_named(model, kind, words):
     times = np.arange(12).astype(kind)

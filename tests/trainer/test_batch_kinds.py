@@ -131,7 +131,7 @@ def without_labels_of_b():
     return after_batch(model_of(run_eagerly=True), X, Y, {"b": np.zeros(SIZE, "float32")})
 
 
-@pytest.mark.filterwarnings("ignore:No task reaches these variables")
+@pytest.mark.filterwarnings("ignore:No task depends on these variables")
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_none_is_a_task_without_labels(without_labels_of_b, eagerly):
     model = model_of(run_eagerly=eagerly)

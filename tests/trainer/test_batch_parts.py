@@ -249,11 +249,11 @@ def test_a_batch_that_does_not_divide():
     x, y = whole_labels(networks.batch("convolutional", 10))
     model = model_of(combiners.MoDo())
     with pytest.raises(
-        ValueError, match="10 examples cannot be divided into 3 parts.*combiner compares"
+        ValueError, match="10 examples cannot be split into 3 equal parts.*combiner compares"
     ):
         model.check(tf.data.Dataset.from_tensors((x, y)))
     with pytest.raises(
-        ValueError, match="10 examples cannot be divided into 3 parts.*combiner compares"
+        ValueError, match="10 examples cannot be split into 3 equal parts.*combiner compares"
     ):
         fit(model, (x, y))
     unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)  # The last one has one.
@@ -261,7 +261,7 @@ def test_a_batch_that_does_not_divide():
         model.fit(unknown, verbose=0)
     micro = model_of(combiners.MoDo(), micro_batches=2)
     x, y = whole_labels(networks.batch("convolutional", 9))
-    with pytest.raises(ValueError, match="9 examples cannot be divided into 6 parts"):
+    with pytest.raises(ValueError, match="9 examples cannot be split into 6 equal parts"):
         micro.check(tf.data.Dataset.from_tensors((x, y)))
 
 
@@ -277,5 +277,5 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_wrappers_refuse(name):
-    with pytest.raises(ValueError, match=f"MoDo compares 3 parts of each batch, which {name}"):
+    with pytest.raises(ValueError, match=f"MoDo compares 3 parts of each batch, but {name}"):
         WRAPPERS[name](combiners.MoDo())

@@ -142,10 +142,10 @@ def test_files_keep_them():
     ("given", "words"),
     [
         ({"flags": {1: 2.0}}, "Did you mean 'flag'"),
-        ({0: 1.0, 1: 2.0}, r"weights of each output's classes.*'kind'"),
-        ({"flag": {"yes": 2.0}}, "task 'flag' maps classes"),
-        ({"flag": {1: -2.0}}, "task 'flag' maps classes"),
-        ({"flag": {}}, "task 'flag' maps classes"),
+        ({0: 1.0, 1: 2.0}, r"must be a dict by output.*'kind'"),
+        ({"flag": {"yes": 2.0}}, "task 'flag' must map classes"),
+        ({"flag": {1: -2.0}}, "task 'flag' must map classes"),
+        ({"flag": {}}, "task 'flag' must map classes"),
         ([{1: 2.0}], "list of 1 item"),
     ],
 )

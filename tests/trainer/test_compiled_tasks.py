@@ -230,7 +230,7 @@ def test_compiled_again_it_has_metrics_that_labels_build(before):
         assert found == pytest.approx(np.asarray(expected.result()), rel=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:No task reaches these variables")
+@pytest.mark.filterwarnings("ignore:No task depends on these variables")
 def test_an_output_without_a_loss_is_no_task():
     model = mtk.MultiTaskModel(network("dict"))
     model.compile("sgd", {"a": "mse"})

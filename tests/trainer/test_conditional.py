@@ -164,7 +164,10 @@ def test_more_weight_is_less_loss(per_example):
 X, Y = batch()
 HELD = ((X, np.full((8, 3), 1 / 3, "float32")), Y)
 ERRORS = {
-    "knows none": (lambda: model(PCGrad()).check((X, Y)), "PCGrad knows none before the step"),
+    "knows none": (
+        lambda: model(PCGrad()).check((X, Y)),
+        "PCGrad has none before the step",
+    ),
     "two kinds": (lambda: model(RLW()).check(HELD), "Leave 'task_weights' out"),
     "plain network": (
         lambda: model(RLW(per_example=True), network()).check((X, Y)),
@@ -177,7 +180,7 @@ ERRORS = {
         r"\['a', 'b', 'c'\].*\['left', 'right', 'size'\]",
     ),
     "front": (lambda: mtk.front(model(RLW(), network()), (X, Y), [(1, 1, 1)]), "conditioned"),
-    "negative": (lambda: mtk.front(model(RLW()), (X, Y), [(1, -1, 1)]), "none negative"),
+    "negative": (lambda: mtk.front(model(RLW()), (X, Y), [(1, -1, 1)]), "non-negative"),
     "wrapped": (lambda: WarmUp(RLW(per_example=True), 3), "per_example=False"),
 }
 

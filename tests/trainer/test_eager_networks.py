@@ -85,5 +85,5 @@ def test_method_works_on_what_is_named(at):
 
 
 def test_shared_variables_have_to_be_named():
-    with pytest.raises(ValueError, match=r"could not run in one.*shared=\["):
+    with pytest.raises(ValueError, match=r"cannot run in a graph.*shared=\["):
         trained(mtk.MultiTaskModel(network(), combiner=mtk.combiners.PCGrad()))

@@ -574,6 +574,6 @@ def test_a_method_that_only_merges_gradients():
 
     expected = weights_after(StaticWeights({"a": 0.5, "b": 0.5}))
     zoo.assert_close(weights_after(Summed()), expected, 1e-6)
-    with pytest.raises(ValueError, match=r"Summed merges.*needs a method `merge_features`"):
+    with pytest.raises(ValueError, match=r"Summed merges.*must define `merge_features`"):
         weights_after(Summed(), 2)
     zoo.assert_close(weights_after(SummedInParts(), 2), expected, 1e-6)

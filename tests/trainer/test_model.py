@@ -199,7 +199,9 @@ def test_wrong_static_weights(weights, message):
 
 @pytest.mark.parametrize(("name", "value"), [("weight_decay", -1.0), ("clip_norm", 0.0)])
 def test_wrong_numbers_in_compile(name, value):
-    with pytest.raises(ValueError, match=f"`{name}` is a finite number.*Received: {name}={value}"):
+    with pytest.raises(
+        ValueError, match=f"`{name}` must be a finite number.*Received: {name}={value}"
+    ):
         compiled(**{name: value})
 
 
@@ -358,7 +360,7 @@ def test_a_method_on_what_is_unfrozen_needs_compile():
     for layer in network.layers:
         layer.trainable = layer.name in networks.TASKS
     model = compiled(PCGrad(), network)
-    with pytest.warns(UserWarning, match="what they share is frozen"):
+    with pytest.warns(UserWarning, match="the shared variables are frozen"):
         model.fit(dataset(), verbose=0)
     for layer in network.layers:
         layer.trainable = True

@@ -298,14 +298,14 @@ def test_what_cannot_work_is_refused_when_it_is_made():
             return super().call(2 * inputs, training)
 
     tasks = [mtk.Task(t, "mse") for t in "ab"]
-    with pytest.raises(TypeError, match="defines `call`, which training does not run"):
+    with pytest.raises(TypeError, match="overrides `call`, but training calls `network` directly"):
         Calling(network(layers.ReLU()), tasks)
     shared = keras.metrics.CosineSimilarity(axis=1)
-    with pytest.raises(ValueError, match=r"is given to another task too.*lose \['axis'\]"):
+    with pytest.raises(ValueError, match=r"is also given to another task.*lose \['axis'\]"):
         mtk.MultiTaskModel(network(layers.ReLU()), [mtk.Task(t, "mse", [shared]) for t in "ab"])
     other = layers.Dense(3, name="other")
     model = mtk.MultiTaskModel(network(layers.ReLU()), tasks, shared=[other])
-    with pytest.raises(ValueError, match="'other' is no part of the network"):
+    with pytest.raises(ValueError, match="'other' is not part of the network"):
         model.inspect((X, Y))
 
 

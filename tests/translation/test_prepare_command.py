@@ -64,7 +64,7 @@ def test_shipped_configuration(text, tmp_path, capsys):
 def test_folder_of_the_configuration(text, tmp_path, capsys):
     given = flags(text, f"--gin.folder={str(tmp_path / 'corpus')!r}")
     assert prepare.main(given) == 0
-    assert "4,000 were asked for" in capsys.readouterr().out
+    assert "4,000 were requested" in capsys.readouterr().out
     assert (tmp_path / "corpus" / "manifest.json").exists()
 
 
@@ -88,7 +88,7 @@ def test_bad_input_is_one_message_without_traceback(text, tmp_path, capsys, more
 
 def test_without_configuration(capsys):
     assert prepare.main(["translation"]) == 2
-    assert "gives no 'folder'" in capsys.readouterr().err
+    assert "does not set 'folder'" in capsys.readouterr().err
 
 
 def test_unknown_data_set(capsys):
@@ -146,5 +146,5 @@ def test_the_papers_pairs(tmp_path, capsys):
     file = CONFIGS / "prepare_wmt.gin"
     given = ["translation", f"--gin_file={file}", f"--gin.data_dir={str(tmp_path)!r}"]
     assert prepare.main([*given, f"--out={tmp_path / 'corpus'}"]) == 0
-    assert "64,000 were asked for" in capsys.readouterr().out
+    assert "64,000 were requested" in capsys.readouterr().out
     assert open_corpus(str(tmp_path / "corpus")).languages == ("fr", "zh", "de", "ro")

@@ -123,7 +123,7 @@ def test_line_files_of_unequal_length(tmp_path, english, french):
     (tmp_path / "t.fr").write_bytes(b"x\n" * french)
     reader = line_files(tmp_path, [("t.en", "t.fr")])
     shorter, longer = ("en", "fr") if english < french else ("fr", "en")
-    ends = rf"t\.{shorter} ends after {min(english, french)} lines, and .*t\.{longer} goes on"
+    ends = rf"t\.{shorter} ends after {min(english, french)} lines, but .*t\.{longer} has more"
     with pytest.raises(ValueError, match=ends):
         list(reader.pairs("train"))
 
@@ -133,18 +133,18 @@ def test_a_longer_file_is_not_read_to_its_end(tmp_path):
     (tmp_path / "t.en").write_bytes(b"x\n")
     (tmp_path / "t.fr").write_bytes(b"x\n" * 3 + b"x" * 2_000_000)  # Reading on would fail.
     reader = line_files(tmp_path, [("t.en", "t.fr")])
-    with pytest.raises(ValueError, match=r"t\.en ends after 1 line, and .*t\.fr goes on"):
+    with pytest.raises(ValueError, match=r"t\.en ends after 1 line, but .*t\.fr has more"):
         list(reader.pairs("train"))
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ValueError, match=r"no file 't\.en' in '.*', for train"):
+    with pytest.raises(ValueError, match=r"no file 't\.en' in '.*' for train"):
         line_files(tmp_path, [("t.en", "t.fr")])
 
 
 def test_a_pattern_without_a_match(tmp_path):
     (tmp_path / "v.tsv").write_bytes(b"a\tb\n")
-    with pytest.raises(ValueError, match=r"no file 't\*\.tsv' in '.*', for train"):
+    with pytest.raises(ValueError, match=r"no file 't\*\.tsv' in '.*' for train"):
         TSVFiles(["t*.tsv"], ["v.tsv"], ["v.tsv"], str(tmp_path))
 
 
@@ -177,7 +177,7 @@ def test_tsv(tmp_path):
     turned = TSVFiles(*files, columns=(2, 0))
     assert list(turned.pairs("train"))[:2] == [(b"c", b'"a'), (b"g", b"e")]
     assert turned.asked() != TSVFiles(*files).asked()
-    with pytest.raises(ValueError, match="counted from 0"):
+    with pytest.raises(ValueError, match="`columns` must be 0 or more"):
         TSVFiles(*files, columns=(-1, 0))
 
 

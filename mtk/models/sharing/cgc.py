@@ -64,7 +64,9 @@ class CGC(layers.Layer):
         super().__init__(**kwargs)
         self.task_names = checked_names(task_names)
         if _SHARED in self.task_names:
-            raise ValueError("A task of CGC cannot be named 'shared': the shared experts are.")
+            raise ValueError(
+                "A task of CGC cannot be named 'shared', the name of the shared experts."
+            )
         self.num_task_experts, self.num_shared_experts = num_task_experts, num_shared_experts
         self.shared_gate, self.seed = shared_gate, seed
         self.experts = self._make_experts(expert)
@@ -76,7 +78,7 @@ class CGC(layers.Layer):
         needed = sum(numbers.values())
         if isinstance(expert, Sequence) and len(expert) != needed:
             held = counted(len(expert), "layer")
-            raise ValueError(f"`expert` holds {held}; {numbers} make {needed}.")
+            raise ValueError(f"`expert` has {held}; {numbers} need {needed}.")
         found, start = {}, 0
         for name, number in numbers.items():
             given = expert
@@ -209,17 +211,18 @@ def _symbolic(shapes: Any, dtype: str) -> Any:
 
 def _checked_levels(levels: Sequence[Any]) -> list[CGC]:
     if isinstance(levels, CGC) or not levels or not all(isinstance(x, CGC) for x in levels):
-        raise ValueError(f"`levels` is a list of one or more layers of CGC. Received: {levels!r}")
+        raise ValueError(f"`levels` must be a list of one or more CGC layers. Received: {levels!r}")
     names = levels[0].task_names
     for number, level in enumerate(levels, start=1):
         if level.task_names != names:
             raise ValueError(
-                f"Level {number} has the tasks {level.task_names}, and the first has {names}."
+                f"Level {number} has the tasks {level.task_names}, but the first level has {names}."
             )
         is_last = number == len(levels)
         if level.shared_gate == is_last:
             raise ValueError(
-                f"Level {number} of {len(levels)} has shared_gate={level.shared_gate}. All levels "
-                "but the last need a shared gate; in the last one it would lead nowhere."
+                f"Level {number} of {len(levels)} has shared_gate={level.shared_gate}. All "
+                "levels except the last one need a shared gate; in the last one its output would "
+                "be unused."
             )
     return list(levels)

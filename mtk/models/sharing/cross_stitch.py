@@ -48,14 +48,15 @@ class CrossStitch(layers.Layer):
         super().__init__(**kwargs)
         self.task_names = checked_names(task_names)
         if not 0 <= same <= 1:
-            raise ValueError(f"`same` is between 0 and 1. Received: same={same}")
+            raise ValueError(f"`same` must be between 0 and 1. Received: same={same}")
         self.same, self.per_channel = same, per_channel
 
     def build(self, input_shape: dict[str, Any]) -> None:
         check_readers(self, input_shape, self.task_names)
         if len({tuple(shape) for shape in input_shape.values()}) > 1:
             raise ValueError(
-                f"The features that '{self.name}' adds must have one shape. Received: {input_shape}"
+                f"The features that '{self.name}' adds must have the same shape. Received: "
+                f"{input_shape}"
             )
         number = len(self.task_names)
         channels = input_shape[self.task_names[0]][-1] if self.per_channel else 1

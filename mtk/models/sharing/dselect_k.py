@@ -162,18 +162,16 @@ class DSelectK(MMoE):
 
 def _check(num_experts: int, k: int, gamma: float, entropy: float) -> None:
     if not isinstance(num_experts, int) or num_experts < 2:
-        raise ValueError(
-            f"DSelectK chooses among 2 or more experts. Received: num_experts={num_experts!r}"
-        )
+        raise ValueError(f"DSelectK needs 2 or more experts. Received: num_experts={num_experts!r}")
     if not isinstance(k, int) or not 1 <= k <= num_experts:
         raise ValueError(
-            f"`k` is the number of experts that a task may take: 1 to num_experts={num_experts}. "
+            f"`k`, the number of experts per task, must be from 1 to num_experts={num_experts}. "
             f"Received: k={k!r}"
         )
     if not 0 < gamma < float("inf") or not 0 <= entropy < float("inf"):
         raise ValueError(
-            "`gamma` is positive, and `entropy` zero or more. "
-            f"Received: gamma={gamma}, entropy={entropy}"
+            f"`gamma` must be positive, and `entropy` zero or more. Received: gamma={gamma}, "
+            f"entropy={entropy}"
         )
 
 

@@ -50,8 +50,9 @@ class Experts(layers.Layer):
             shapes.append(tuple(output.shape))
         if len(set(shapes)) > 1:
             raise ValueError(
-                f"The experts of '{self.name}' must put out one shape, as they are added. "
-                f"Received: {dict(zip([e.name for e in self.experts], shapes, strict=True))}"
+                f"The outputs of the experts of '{self.name}' are added, so they must have the "
+                "same shape. Received: "
+                f"{dict(zip([e.name for e in self.experts], shapes, strict=True))}"
             )
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -79,17 +80,17 @@ def make_experts(expert: Expert, number: int, name: str) -> list[keras.Layer]:
             return new layers.
     """
     if not isinstance(number, int) or number < 1:
-        raise ValueError(f"The number of experts is 1 or more. Received: {number!r}")
+        raise ValueError(f"The number of experts must be 1 or more. Received: {number!r}")
     if isinstance(expert, keras.Layer):
         return [_clone(expert, f"{name}_{i}") for i in range(number)]
     if isinstance(expert, Sequence) and not isinstance(expert, str):
         if len(expert) != number:
             held = counted(len(expert), "layer")
-            raise ValueError(f"`expert` holds {held}; the number that is needed is {number}.")
+            raise ValueError(f"`expert` has {held}; expected {number}.")
         return checked_experts(expert)
     if not callable(expert):
         raise ValueError(
-            "`expert` is a layer, a function that makes one, or a list of layers. "
+            "`expert` must be a layer, a function that returns one, or a list of layers. "
             f"Received: {expert!r}"
         )
     return checked_experts([expert() for _ in range(number)])
@@ -103,11 +104,11 @@ def checked_experts(experts: Sequence[Any]) -> list[keras.Layer]:
     """
     others = [expert for expert in experts if not isinstance(expert, keras.Layer)]
     if not experts or others:
-        raise ValueError(f"Experts are one or more Keras layers. Received: {others or experts}")
+        raise ValueError(f"Experts must be one or more Keras layers. Received: {others or experts}")
     if len({id(expert) for expert in experts}) < len(experts):
         raise ValueError(
-            f"Each expert must be a layer of its own, but '{experts[0].name}' or another one comes "
-            "twice. A function given as `expert` must make a new layer at each call."
+            f"Each expert must be a separate layer, but '{experts[0].name}' or another one "
+            "occurs twice. A function given as `expert` must return a new layer at each call."
         )
     return list(experts)
 

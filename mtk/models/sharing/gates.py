@@ -59,7 +59,7 @@ def checked_names(task_names: Sequence[str]) -> list[str]:
     is_named = all(isinstance(name, str) and name for name in names)
     if not names or not is_named or len(set(names)) < len(names):
         raise ValueError(
-            f"`task_names` is a list of one or more different names. Received: {task_names!r}"
+            f"`task_names` must be a list of one or more unique names. Received: {task_names!r}"
         )
     return names
 
@@ -71,9 +71,9 @@ def check_readers(layer: keras.Layer, inputs: Any, names: Sequence[str]) -> None
         ValueError: If they are not.
     """
     if not isinstance(inputs, dict) or set(inputs) != set(names):
-        received = sorted(inputs) if isinstance(inputs, dict) else "no dict"
+        received = sorted(inputs) if isinstance(inputs, dict) else "not a dict"
         raise ValueError(
-            f"The layer '{layer.name}' takes a dict with one input for each of {list(names)}. "
+            f"The layer '{layer.name}' needs a dict with one input for each of {list(names)}. "
             f"Received: {received}"
         )
 
@@ -92,8 +92,8 @@ def number_of_features(input_shape: Sequence[int | None], name: str) -> int:
     """
     if len(input_shape) < 2 or input_shape[-1] is None:
         raise ValueError(
-            f"The gate '{name}' reads inputs `(B, ..., features)` with a known number of features. "
-            f"Received: shape {tuple(input_shape)}"
+            f"The gate '{name}' needs inputs `(B, ..., features)` with a known number of "
+            f"features. Received: shape {tuple(input_shape)}"
         )
     return int(input_shape[-1])
 

@@ -59,7 +59,7 @@ class MTAN(layers.Layer):
         self.task_names = checked_names(task_names)
         if filters < 1 or pool < 1:
             raise ValueError(
-                f"`filters` and `pool` are 1 or more. Received: filters={filters}, pool={pool}"
+                f"`filters` and `pool` must be 1 or more. Received: filters={filters}, pool={pool}"
             )
         self.filters, self.pool, self.synchronized = filters, pool, synchronized
         self.seed, self._seeds = seed, layer_seeds(seed)
@@ -73,9 +73,10 @@ class MTAN(layers.Layer):
         size = tf.TensorShape(early_shape[1:-1])
         if not all(size.is_compatible_with(s[1:-1]) for s in (late_shape, *taken_shape.values())):
             raise ValueError(
-                f"'{self.name}' masks features of one height and width: `early`, `late` and those "
-                "taken from the block before. A block that pools takes `pool` along. "
-                f"Received: early {early_shape}, late {late_shape}, taken {taken_shape}"
+                f"'{self.name}' needs features of the same height and width: `early`, `late` "
+                "and those taken from the previous block. If the block pools, set `pool` "
+                f"accordingly. Received: early {early_shape}, late {late_shape}, taken "
+                f"{taken_shape}"
             )
         self.masks = {}
         for task in self.task_names:

@@ -67,8 +67,8 @@ class Parts(abc.ABC):
             ValueError: If the trunk has no convolutions.
         """
         raise ValueError(
-            "MTAN masks the features of convolutions, and this trunk has none. Build it on "
-            "`sharing.LeNet`, `ResNet18` or `DeepLab`, or share a table in another way."
+            "MTAN masks convolutional features, but this trunk has none. Use `sharing.LeNet`, "
+            "`ResNet18` or `DeepLab`, or another sharing architecture for tables."
         )
 
     def pooled(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -109,8 +109,8 @@ class Columns:
         sizes = [self.embedding, *self.categories.values(), *self.outputs.values()]
         if self.numbers < 0 or min(sizes) < 1 or not (self.numbers or self.categories):
             raise ValueError(
-                "A table has numeric or categorical columns, each category has 1 or more values, "
-                f"and `embedding` and `outputs` are 1 or more. Received: {self}"
+                "A table needs numeric or categorical columns, each category 1 or more values, "
+                f"and `embedding` and `outputs` must be 1 or more. Received: {self}"
             )
 
     def parts(self, tower: int, dropout: float, seed: int | None) -> Parts:
@@ -369,8 +369,8 @@ class _DeepLabParts(Parts):
     def network(self, hidden: Mapping[str, keras.KerasTensor], name: str) -> keras.Model:
         if set(hidden) != set(self.trunk.outputs):
             raise ValueError(
-                "`outputs` of `sharing.DeepLab` has the channels of each task of the network. "
-                f"Received: {dict(self.trunk.outputs)} for the tasks {list(hidden)}"
+                "`outputs` of `sharing.DeepLab` must give the number of channels for each task "
+                f"of the network. Received: {dict(self.trunk.outputs)} for the tasks {list(hidden)}"
             )
         network = super().network(hidden, name)
         if self.trunk.weights is not None:

@@ -36,7 +36,9 @@ class ExpertUtilization(keras.callbacks.Callback):
         arrays = tf.nest.flatten(self.x)
         self._size = len(arrays[0]) if arrays else 0
         if self._size < 1 or batch_size < 1:
-            raise ValueError("`x` holds one or more examples, and `batch_size` is 1 or more.")
+            raise ValueError(
+                "`x` must have one or more examples, and `batch_size` must be 1 or more."
+            )
 
     def on_train_begin(self, logs: Any = None) -> None:
         del logs

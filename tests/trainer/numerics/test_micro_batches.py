@@ -207,13 +207,13 @@ def test_a_batch_that_does_not_divide():
     model.compile("sgd", micro_batches=5)
     batch = networks.batch("dense", size=12)
     known = tf.data.Dataset.from_tensors(batch)
-    with pytest.raises(ValueError, match="12 examples cannot be divided into 5 parts"):
+    with pytest.raises(ValueError, match="12 examples cannot be split into 5 equal parts"):
         model.check(known)
-    with pytest.raises(ValueError, match="12 examples cannot be divided into 5 parts"):
+    with pytest.raises(ValueError, match="12 examples cannot be split into 5 equal parts"):
         model.fit(known, verbose=0)
     before = model.network.get_weights()
     unknown = tf.data.Dataset.from_tensor_slices(batch).batch(12)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="does not divide into 5 parts"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be split into 5 equal parts"):
         model.fit(unknown, verbose=0)
     for one, two in zip(model.network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -223,7 +223,7 @@ def test_a_batch_that_does_not_divide():
 def test_number_of_micro_batches_is_checked(number):
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks())
     with pytest.raises(
-        ValueError, match=f"`micro_batches` is a whole number.*micro_batches={number}"
+        ValueError, match=f"`micro_batches` must be an integer.*micro_batches={number}"
     ):
         model.compile("sgd", micro_batches=number)
 

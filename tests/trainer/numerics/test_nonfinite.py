@@ -151,7 +151,9 @@ def test_a_run_of_skipped_steps_ends_the_training():
 
 
 def test_on_nonfinite_is_one_of_two():
-    with pytest.raises(ValueError, match=r"`on_nonfinite` is one of \('stop', 'skip'\).*'go on'"):
+    with pytest.raises(
+        ValueError, match=r"`on_nonfinite` must be one of \('stop', 'skip'\).*'go on'"
+    ):
         model_of(on_nonfinite="go on")
 
 
@@ -192,5 +194,5 @@ def test_a_model_from_outside_the_scope_is_refused():
 
 @pytest.mark.parametrize("micro_batches", [0, 2.5, "4"])
 def test_micro_batches_is_a_whole_number(micro_batches):
-    with pytest.raises(ValueError, match="`micro_batches` is a whole number"):
+    with pytest.raises(ValueError, match="`micro_batches` must be an integer"):
         model_of(micro_batches=micro_batches)
