@@ -1,21 +1,28 @@
 """Computes the gradient of a step from taped losses, as the combiner requires."""
 
 import functools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners import Combined, GramianCombiner, LossCombiner
+from mtk.combiners import Combined, Combiner, GramianCombiner, LossCombiner, StaticWeights
 from mtk.combiners.base import FeatureMerge
 from mtk.combiners.parts import PartsCombiner, over_parts
 from mtk.combiners.wrapper import Wrapper
 from mtk.replicas import all_reduce, number_of_replicas
+from mtk.sharing import Structure
+from mtk.sharing.layer_calls import all_layers
 from mtk.trainer import parts
 from mtk.trainer.backward import Gradient, Gradients, Passes, TapedForward, added
 from mtk.trainer.spec import StepSpec
+
+RECOMPILE = (
+    "The trainable variables have changed since the model was compiled: call `compile` again."
+)
 
 
 class Combination(NamedTuple):
@@ -265,3 +272,37 @@ def _combination(
 def _reduced(local: Gradients) -> Gradients:
     known = {key: gradient for key, gradient in local.items() if gradient is not None}
     return dict(zip(known, all_reduce(list(known.values())), strict=True))
+
+
+def in_effect(
+    combiner: Combiner,
+    network: keras.Model,
+    task_names: Sequence[str],
+    structure: Callable[[], Structure],
+) -> Combiner:
+    """Returns the combiner, or equal weights while all shared variables are frozen.
+
+    Args:
+        combiner: The model's combiner.
+        network: The network.
+        task_names: Names of the K tasks.
+        structure: Called for which variables are shared, if that matters.
+
+    Raises:
+        ValueError: If the trainable variables have changed since the model was compiled.
+    """
+    if combiner.reads == "losses" or structure().shared:
+        return combiner
+    if not any(layer.weights and not layer.trainable for layer in all_layers(network)):
+        if not structure().covers(network):
+            raise ValueError(RECOMPILE)
+        return combiner
+    warnings.warn(
+        f"{type(combiner).__name__} has no effect because no two tasks share a trainable "
+        "variable: the shared variables are frozen. Each head is trained separately.",
+        stacklevel=2,
+    )
+    equal = StaticWeights()
+    equal.bind(task_names, [])
+    equal.build(len(task_names))
+    return equal

@@ -104,6 +104,28 @@ class WarnOfMethods(keras.callbacks.Callback):
             warnings.warn(text, stacklevel=3)
 
 
+def with_callbacks(
+    given: Mapping[str, Any], tasks: Callable[[], Sequence[Task]], of_tasks: Callable[[Any], Any]
+) -> Any:
+    """Returns the callbacks of `fit`, with those that diagnose the losses.
+
+    Args:
+        given: Arguments of `fit`.
+        tasks: Returns the tasks, which may be known only from the first batch.
+        of_tasks: Converts a batch to a form of `batch.parse`.
+    """
+    x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
+    training = x if y is None else (x, y) if weights is None else (x, y, weights)
+    data = {"training": training, "validation": given.get("validation_data")}
+    own = [NameNaNLabels(data, tasks, of_tasks), WarnOfMethods()]
+    callbacks = given.get("callbacks")
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        for each in own:
+            callbacks.append(each)
+        return callbacks
+    return [*tf.nest.flatten(callbacks), *own] if callbacks is not None else own
+
+
 def _batches(data: Any) -> Iterable[Any]:
     if isinstance(data, tf.data.Dataset):
         return data.take(_MOST)

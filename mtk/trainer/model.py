@@ -16,40 +16,33 @@ from mtk.combiners import Combiner, StaticWeights
 from mtk.compiled_tasks import CompiledTasks, by_column
 from mtk.directions import set_modes
 from mtk.distribution import splitting
-from mtk.elements import summed
 from mtk.finite import all_finite
 from mtk.gradients import GradientStrategy, choose
 from mtk.held import Held
-from mtk.replicas import all_reduce, number_of_replicas
+from mtk.replicas import number_of_replicas
 from mtk.sharing.layer_calls import all_layers
 from mtk.task_metrics import TaskMetrics, global_values
 from mtk.tasks import Task, check_tasks
 from mtk.trainer import (
     batch,
+    combine,
     compile_args,
     conditional,
     forward,
     loss_checks,
+    model_checks,
     nonfinite,
     parts,
     step,
+    total_loss,
     unbuilt,
 )
-from mtk.trainer.backward import shares_of
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import StepSpec
-from mtk.trainer.state import State, WrittenInPlace, of_share, written_in_place
-
-# Methods of a model that `fit`, `evaluate` and `predict` call.
-_HOOKS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
-
-_CHANGED = "What is trainable has changed since the model was compiled: call `compile` again."
-
-# What programs call; a network's own may prepare the data, as KerasHub's with a preprocessor do.
-_ENTRIES = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
+from mtk.trainer.state import State, WrittenInPlace, written_in_place
 
 
 def _of(part: str, *names: str) -> list[Any]:
@@ -60,21 +53,6 @@ def _of(part: str, *names: str) -> list[Any]:
         return property(lambda model: getattr(getattr(model, part), name), doc=own)
 
     return [read(name) for name in names]
-
-
-def _warn_of_own_methods(network: keras.Model) -> None:
-    """Warns of what a network does in methods that a model around it does not call."""
-    for names, advice in (
-        (_HOOKS, "Put them into a subclass of MultiTaskModel."),
-        (_ENTRIES, "If they prepare the data, prepare them before: the network reads them as is."),
-    ):
-        own = [n for n in names if getattr(type(network), n) is not getattr(keras.Model, n)]
-        if own:
-            warnings.warn(
-                f"{type(network).__name__} overrides {own}, which a MultiTaskModel around it does "
-                f"not call. {advice}",
-                stacklevel=3,
-            )
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -153,30 +131,14 @@ class MultiTaskModel(keras.Model):
         representation: str | keras.Layer | None = None,
         name: str | None = None,
     ):
-        if type(self).compute_loss is not MultiTaskModel.compute_loss:
-            raise TypeError(
-                f"{type(self).__name__} overrides `compute_loss`, which a multi-task model "
-                "never calls because every task has its own loss. Give the loss to `mtk.Task`, and "
-                "additional losses to `add_loss` in a layer of the network."
-            )
-        if type(self).call is not MultiTaskModel.call:
-            raise TypeError(
-                f"{type(self).__name__} overrides `call`, but training calls `network` "
-                "directly. Move the code of `call` into the network, or into `train_step`, "
-                "`test_step` and `predict_step`."
-            )
-        if not isinstance(network, keras.Model):
-            raise TypeError(
-                f"`network` must be a Keras model. Received: {network!r}. If this is a function "
-                "that creates a model, call it: MultiTaskModel(build())."
-            )
+        model_checks.check_class(type(self), MultiTaskModel)
+        model_checks.check_network(network)
         super().__init__(name=name)
         choose(gradients, 1, shared_input=False)
         if network.built:
             unbuilt.build_inside(network)
         self.network = network
         self.built = network.built  # Its weights can be read from a file before `compile`.
-        _warn_of_own_methods(network)
         if combiner is not None and not isinstance(combiner, Combiner):
             raise ValueError(
                 "`combiner` must be an object, such as mtk.combiners.PCGrad(). Received: "
@@ -353,27 +315,13 @@ class MultiTaskModel(keras.Model):
         split = given.get("validation_data")
         if isinstance(split, (tuple, list)) and len(split) in (2, 3):
             given["validation_data"] = (split[0], *self._labels_of(*split[1:]))
-        given["callbacks"] = self._with_own_callbacks(given)
+        given["callbacks"] = loss_checks.with_callbacks(
+            given, lambda: self.tasks, lambda data: self._by_output.of_tasks(data)
+        )
         try:
             return super().fit(**given)
         finally:
             self._callbacks = None
-
-    def _with_own_callbacks(self, given: Mapping[str, Any]) -> Any:
-        """Returns the callbacks of `fit`, with those that diagnose the losses."""
-        x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
-        training = x if y is None else (x, y) if weights is None else (x, y, weights)
-        data = {"training": training, "validation": given.get("validation_data")}
-        named = loss_checks.NameNaNLabels(
-            data, lambda: self.tasks, lambda each: self._by_output.of_tasks(each)
-        )
-        own = [named, loss_checks.WarnOfMethods()]
-        callbacks = given.get("callbacks")
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            for each in own:
-                callbacks.append(each)
-            return callbacks
-        return [*tf.nest.flatten(callbacks), *own] if callbacks is not None else own
 
     def _labels_of(self, y: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """Returns labels, and weights of all tasks; raises a ValueError if they do not match."""
@@ -467,7 +415,7 @@ class MultiTaskModel(keras.Model):
         if self._in_place is None:
             losses = [task.loss for task in self.tasks]
             self._in_place = written_in_place([self.network, *all_layers(self.network), *losses])
-        weights, combiner = self.loss_weights, self._combiner_of_step()
+        weights, combiner = self.loss_weights, self._combiner_in_effect()
         return StepSpec(
             network=self.network,
             tasks=self._by_output.weighed(self._class_weight),
@@ -486,24 +434,9 @@ class MultiTaskModel(keras.Model):
             written_in_place=self._in_place,
         )
 
-    def _combiner_of_step(self) -> Combiner:
-        """Returns the combiner, or equal weights while all shared variables are frozen."""
-        network, combiner = self.network, self.combiner
-        if combiner.reads == "losses" or self.structure.shared:
-            return combiner
-        if not any(layer.weights and not layer.trainable for layer in all_layers(network)):
-            if not self.structure.covers(network):
-                raise ValueError(_CHANGED)
-            return combiner
-        warnings.warn(
-            f"{type(combiner).__name__} has no effect because no two tasks share a trainable "
-            "variable: the shared variables are frozen. Each head is trained separately.",
-            stacklevel=2,
-        )
-        equal = StaticWeights()
-        equal.bind(self.task_names, [])
-        equal.build(len(self.tasks))
-        return equal
+    def _combiner_in_effect(self) -> Combiner:
+        names = self.task_names
+        return combine.in_effect(self.combiner, self.network, names, lambda: self.structure)
 
     def apply(self, spec: StepSpec, result: step.StepResult) -> None:
         """Applies the result of a step to the model; in a replica, to its copies of the variables.
@@ -586,17 +519,9 @@ class MultiTaskModel(keras.Model):
         data = self._by_output.of_tasks((y_pred, y, sample_weight))
         (part,) = batch.parse(data, self.task_names)
         tasks = self._by_output.weighed(self._class_weight)
+        weights = self.loss_weights or [1 / len(part.labels)] * len(tasks)
         found = forward.task_elements(tasks, part, y_pred, training)
-        weights = self.loss_weights or [1 / len(found)] * len(tasks)
-        added = self.losses  # Before replicas synchronize: the next one's call clears them.
-        (share,) = shares_of([part]) or [tf.constant(1.0)]
-        terms = [of_share(tf.cast(loss, tf.float32), share) for loss in added]
-        passed = forward.of_all_replicas([summed(elements) for _, elements in found])
-        for (label, _), whole in zip(found, passed, strict=True):
-            divisor = tasks[label.task].divisor(whole.count, whole.weight)
-            terms.append(weights[label.task] * tf.math.divide_no_nan(whole.total, divisor))
-        here = tf.add_n(terms)
-        return here + tf.stop_gradient(all_reduce(tf.stop_gradient(here)) - here)
+        return total_loss.of_batch(tasks, weights, part, found, self.losses)
 
     def _observe(
         self,
@@ -841,7 +766,9 @@ class MultiTaskModel(keras.Model):
         trained = [id(variable) for variable in self.network.trainable_variables]
         if self.train_function is not None and not force:
             if trained != self._trained and not self.run_eagerly:
-                warnings.warn(f"{_CHANGED} Until then the same variables train on.", stacklevel=2)
+                warnings.warn(
+                    f"{combine.RECOMPILE} Until then the same variables train on.", stacklevel=2
+                )
             return
         self._trained = trained
         if self._structure is not None and not self._structure.covers(self.network):
@@ -884,7 +811,7 @@ class MultiTaskModel(keras.Model):
     def _loop(self, step_function: Callable[[Any], Logs], *tracing: Any) -> Loop:
         strategy = self.distribute_strategy
         plain = MultiTaskModel
-        own = any(getattr(type(self), n) is not getattr(plain, n) for n in _HOOKS)
+        own = any(getattr(type(self), n) is not getattr(plain, n) for n in model_checks.HOOKS)
         return Loop(strategy, step_function, self.jit_compile, self.run_eagerly, own, *tracing)
 
     def _next_steps(self) -> list[bool]:
@@ -896,7 +823,7 @@ class MultiTaskModel(keras.Model):
         # The structure is found here, not in the step: a replica cannot trace another function.
         asks = asks or not self.combiner.scales_whole_losses
         has_shared = asks and bool(self.structure.shared)
-        combiner = self._combiner_of_step()
+        combiner = self._combiner_in_effect()
         return [schedule.at(number, combiner, has_shared) for number in steps]
 
     def step_graph(self, data: tf.data.Dataset) -> tf.Graph:

@@ -187,7 +187,7 @@ def test_wrong_tasks(tasks, message):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1, -1, 1], "none negative"),
+        ([1, -1, 1], "non-negative"),
         ([1, 1], "`weights` has 2 numbers for 3 tasks"),
         ({"left": 1, "right": 1, "depth": 1}, r"given for \['depth', 'left', 'right'\]"),
     ],
@@ -338,7 +338,7 @@ class Prepares(keras.Model):
 
 
 def test_a_network_that_prepares_data_in_fit_is_warned_of():
-    with pytest.warns(UserWarning, match=r"Prepares defines \['fit'\].*prepare them before"):
+    with pytest.warns(UserWarning, match=r"Prepares overrides \['fit'\].*prepare them before"):
         mtk.MultiTaskModel(Prepares())
 
 
@@ -350,7 +350,7 @@ def test_what_is_trainable_changes_without_compile(first):
     model = compiled(network=network)
     model.fit(dataset(), verbose=0)
     before, trunk.trainable = trunk.kernel.numpy(), not first
-    with pytest.warns(UserWarning, match="has changed since .* call `compile` again"):
+    with pytest.warns(UserWarning, match="have changed since .* call `compile` again"):
         model.fit(dataset(), verbose=0)
     assert (np.abs(trunk.kernel.numpy() - before).max() > 0) == first  # As in Keras.
 
@@ -364,7 +364,7 @@ def test_a_method_on_what_is_unfrozen_needs_compile():
         model.fit(dataset(), verbose=0)
     for layer in network.layers:
         layer.trainable = True
-    with pytest.raises(ValueError, match="has changed since .* call `compile` again"):
+    with pytest.raises(ValueError, match="have changed since .* call `compile` again"):
         model.fit(dataset(), verbose=0)
     model.compile(keras.optimizers.SGD(0.05))
     model.fit(dataset(), verbose=0)
