@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk import config, study
-    from mtk.study.grid import refuse_run_settings
+    from mtk.study.grid import beside_includes, refuse_run_settings
 
     if given.tail is not None:
         if given.study_dir is None:
@@ -84,6 +84,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
         places.check_kind(Path(given.study_dir), "a study")
         flags.as_folder("study_dir", given.study_dir)
     folders = [config.find(file).parent for file in given.gin_file]
+    asked = beside_includes(asked, folders, names.folders)
     for label in given.only:
         asked.check_method(label)
     study.Grid(asked, folders).check_names(needs_data=not given.dry_run)

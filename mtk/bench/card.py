@@ -36,7 +36,8 @@ class Card:
     Attributes:
         name: Name of the task.
         configs: Gin files of every run: workload, network, length. Later files override earlier
-            ones. Files are searched next to the card, then in the working directory.
+            ones. Files are searched next to the card, then in the working directory; names in an
+            included file also next to that file.
         metrics: The metric of each task by which entries are ranked; `(metric, "max")` if its class
             does not define its direction.
         methods: The gin file (or files) of each method other than static weights, by label.

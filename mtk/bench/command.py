@@ -98,7 +98,7 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk.bench.entry import named
     from mtk.search.spec import METHOD
     from mtk.study import Grid, sweep
-    from mtk.study.grid import refuse_run_settings
+    from mtk.study.grid import beside_includes, refuse_run_settings
 
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
@@ -109,6 +109,7 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     config.parse(given.gin_file, bindings)
     card = config.bound(Card)()
     folders = [config.find(file).parent for file in given.gin_file]
+    card = beside_includes(card, folders, names.folders)
     methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
     for method in methods:
         if method not in (METHOD, *card.methods):

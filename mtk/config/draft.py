@@ -125,6 +125,11 @@ class Draft:
         return self.checker.imported
 
     @property
+    def folders(self) -> list[Path]:
+        """Folders of the files that it was read from, those of includes too."""
+        return source.folders(self.lines)
+
+    @property
     def text(self) -> str:
         """The configuration as one text that can be parsed alone."""
         return source.as_text(self.lines)

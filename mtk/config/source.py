@@ -79,6 +79,12 @@ def find(file: str | Path) -> Path:
     return Path(file)
 
 
+def folders(lines: Iterable[Line]) -> list[Path]:
+    """Returns the folders of the files that a text comes from, those of includes too."""
+    origins = dict.fromkeys(line.origin for line in lines)
+    return list(dict.fromkeys(Path(each).parent for each in origins if Path(each).is_file()))
+
+
 def statements(bindings: Sequence[str], origin: str = COMMAND_LINE) -> list[Line]:
     """Returns the lines of statements that stand in no file.
 

@@ -11,7 +11,7 @@ from mtk.search.command import main
 from mtk.search.cooldown import Cooldown
 from mtk.search.goals import Constraint, Front, Goal, Preference
 from mtk.search.pbt import PBT
-from mtk.search.result import Found, Tried
+from mtk.search.result import Confirmed, Found, Tried
 from mtk.search.samplers import Bisection, Optuna, Random, Sampler, Sobol, Trial, TwoStage
 from mtk.search.searching import search
 from mtk.search.space import Space
@@ -20,6 +20,7 @@ from mtk.search.spec import Search
 __all__ = [
     "PBT",
     "Bisection",
+    "Confirmed",
     "Constraint",
     "Cooldown",
     "Found",

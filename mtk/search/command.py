@@ -50,7 +50,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk.search.searching import search
     from mtk.search.spec import Search
     from mtk.study import Grid, sweep
-    from mtk.study.grid import refuse_run_settings
+    from mtk.study.grid import beside_includes, refuse_run_settings
 
     # What can be found before TensorFlow is imported, which takes seconds.
     names = config.check_names(given.gin_file, bindings)
@@ -71,6 +71,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
         places.check_kind(Path(given.study_dir), "a search")
         flags.as_folder("study_dir", given.study_dir)
     folders = [config.find(file).parent for file in given.gin_file]
+    asked = beside_includes(asked, folders, names.folders)
     grid = Grid(asked.study, folders)
     grid.check_names(needs_data=not given.dry_run)
     tf_logging.start_tensorflow()

@@ -69,6 +69,16 @@ class Goal(abc.ABC):
         del seen
         return []
 
+    def broken(self, seen: Seen, losses: Mapping[str, float]) -> str:
+        """Returns a sentence if losses are beyond the goal's bound; empty if there is none.
+
+        Args:
+            seen: The trials, which tell the bound.
+            losses: By task, of what was run again.
+        """
+        del seen, losses
+        return ""
+
     @property
     def record(self) -> dict[str, Any]:
         """What tells the goal from another one, fit for JSON."""
@@ -276,6 +286,16 @@ class Constraint(Goal):
             float(task == self.best if self.best else task != self.task) for task in seen.tasks
         ]
         return _outweighing(seen, np.array(counts), "Name the task to minimize with `best`.")
+
+    def broken(self, seen: Seen, losses: Mapping[str, float]) -> str:
+        """Says by how much the bounded task is beyond the bound."""
+        bound, loss = self.bound(seen), losses[self.task]
+        if not loss > bound:
+            return ""
+        return (
+            f"{self.task} has {loss:.4g}, and at most {bound:.4g} was asked for. Ask for a tighter "
+            "bound, or let more `seeds` select."
+        )
 
     def _within(self, seen: Seen) -> np.ndarray:
         number = seen.tasks.index(self.task)

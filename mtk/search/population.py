@@ -54,6 +54,7 @@ class Population:
         self.search, self.folder, self.pbt = runs.search, runs.folder, runs.search.pbt
         self.tried: dict[str, Tried] = {}
         self.selected: Member | None = None
+        self.confirmed: list[Run] = []  # The last run of each fresh seed.
 
     def train(self) -> bool:
         """Does the intervals; returns False if something has stopped the search."""
@@ -82,6 +83,7 @@ class Population:
         if self.selected is None:
             return True
         runs: dict[int, Run | None] = dict.fromkeys(seeds)
+        ended: dict[int, Run] = {}
         before = None
         for until, point in (*self.selected.earlier, (None, self.selected.point)):
             lasts = list(runs.values())
@@ -92,9 +94,11 @@ class Population:
             if before:
                 parents = [Member(point, run) for run in lasts if run]
                 self._forget(parents, [Member(point, run) for run in runs.values() if run], before)
+            ended |= {seed: run for seed, run in runs.items() if run}
             # A run that has diverged has nothing to go on from.
             runs = {s: r for s, r in runs.items() if r and (not until or self._has_state(r, until))}
             before = until
+        self.confirmed = list(ended.values())
         return True
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtk.display import aligned
+from mtk.display import aligned, counted
 from mtk.search.goals import Goal, Seen
 from mtk.search.samplers import Trial
 from mtk.search.samplers.base import seen
@@ -40,6 +40,21 @@ class Tried(NamedTuple):
     schedule: Sequence[tuple[int, Point]] = ()
 
 
+class Confirmed(NamedTuple):
+    """A chosen trial that was run again with fresh seeds.
+
+    Attributes:
+        trial: The chosen trial.
+        losses: Mean validation loss of each task over the fresh seeds; None if a run diverged or
+            failed.
+        runs: Folders of the runs, one for each fresh seed.
+    """
+
+    trial: Tried
+    losses: Mapping[str, float] | None
+    runs: Sequence[Path]
+
+
 @dataclass(frozen=True)
 class Found:
     """The trials of a search, and those that meet its goal.
@@ -51,6 +66,7 @@ class Found:
         trials: The trials in the order in which they were requested.
         exit_code: The exit code of the command; see `mtk.search`.
         selected: The best trial, if the monitor of the runs selects it instead of the goal.
+        confirmed: The chosen trials that were run with fresh seeds; empty without `confirm`.
     """
 
     study_dir: Path
@@ -59,6 +75,7 @@ class Found:
     trials: Sequence[Tried]
     exit_code: int
     selected: Tried | None = None
+    confirmed: Sequence[Confirmed] = ()
 
     @property
     def chosen(self) -> list[Tried]:
@@ -95,15 +112,37 @@ class Found:
             if least >= 1 - _NEAR_LIMIT or most <= _NEAR_LIMIT
         ]
 
+    @property
+    def fresh_seeds(self) -> list[str]:
+        """Sentences about the results with fresh seeds; empty without `confirm`."""
+        if not self.confirmed:
+            return []
+        said = [
+            "loss: selection seeds; the trials were selected by it, so it tends to be too low. "
+            f"fresh: mean over {counted(len(self.confirmed[0].runs), 'fresh seed')}."
+        ]
+        for trial, losses, _ in self.confirmed:
+            run = trial.runs[0].name
+            if losses is None:
+                said.append(f"{run} has no mean: a run with a fresh seed diverged or failed.")
+            elif broken := self.goal.broken(self.seen, losses):
+                said.append(f"{run} breaks the bound with fresh seeds: {broken}")
+        return said
+
     def __str__(self) -> str:
         """A table of the chosen trials, with a row for each part of a schedule, then caveats."""
         tasks = list(self.space.tasks)
         names = [name.rpartition(".")[2] for name in self.space.others]
         weighed = tasks if self.space.weights else []
-        rows = [[*(f"w({t})" for t in weighed), *names, *(f"loss({t})" for t in tasks), "run"]]
+        fresh = {each.trial.runs[0]: each.losses or {} for each in self.confirmed}
+        again = tasks if self.confirmed else []
+        results = [*(f"loss({t})" for t in tasks), *(f"fresh({t})" for t in again)]
+        rows = [[*(f"w({t})" for t in weighed), *names, *results, "run"]]
         for trial in self.chosen:
             assert trial.losses is not None
             losses = [f"{trial.losses[task]:.4g}" for task in tasks]
+            means = fresh.get(trial.runs[0], {})
+            losses += [f"{means[task]:.4g}" if task in means else "" for task in again]
             rows += [
                 [*shown(self.space, point), *[""] * len(losses), f"until step {step}"]
                 for step, point in trial.schedule
@@ -111,7 +150,8 @@ class Found:
             rows.append([*shown(self.space, trial.point), *losses, trial.runs[0].name])
         if len(rows) == 1:
             return "No trial meets the goal."
-        return "\n".join([*aligned(rows), *self.goal.doubts(self.seen), *self.at_limits])
+        caveats = [*self.fresh_seeds, *self.goal.doubts(self.seen), *self.at_limits]
+        return "\n".join([*aligned(rows), *caveats])
 
 
 def shown(space: Space, point: Mapping[str, Any]) -> list[str]:

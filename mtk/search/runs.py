@@ -56,7 +56,7 @@ class SearchRuns:
             self.folder.set_pause(run.hash, pause_at)
         for run in runs if self.retry_failed else ():
             self.folder.reset_failed(run.hash)
-        return scheduler.do(runs)
+        return scheduler.do(runs, to_pause=pause_at is not None)
 
     def known(self, point: Point) -> Point:
         """Returns a point as the space has it: JSON knows no tuples."""

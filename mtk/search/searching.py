@@ -17,13 +17,13 @@ from mtk.search.halving import Halving
 from mtk.search.live import Live
 from mtk.search.pausing import Pausing
 from mtk.search.population import Population
-from mtk.search.result import Found, Tried
+from mtk.search.result import Confirmed, Found, Tried
 from mtk.search.runs import SearchRuns
 from mtk.search.samplers import Sampler, Trial
 from mtk.search.space import Point
 from mtk.search.spec import MOST_CONFIRMED, Search
 from mtk.signals import noted
-from mtk.study import State, checking
+from mtk.study import Run, State, checking
 from mtk.study.engines import Engine, Local, made
 from mtk.study.progress import Progress
 from mtk.study.run_log import Estimate
@@ -43,6 +43,7 @@ class Searcher:
         self.runs = runs
         self.search, self.folder = runs.search, runs.folder
         self.tried: list[Tried] = []
+        self.confirmed: list[Confirmed] = []
 
     def go(self, engine: Engine, progress: Progress | None = None) -> Found:
         """Does what is left to do.
@@ -83,7 +84,7 @@ class Searcher:
         self.live = Live(self._found(0))
         scheduler.view = self.live.table
         sampler, number = self.search.make_sampler(), 0
-        while (left := self._trials_left(scheduler.progress)) > 0:
+        while (left := self._trials_left(self.tried)) > 0:
             wanted = min(left, self.search.at_a_time)
             points = self.runs.rounds.get(number, functools.partial(sampler.ask, wanted))[:left]
             if not points:
@@ -97,6 +98,8 @@ class Searcher:
             if not sampler.finished and self._all_failed():
                 scheduler.progress.say("All runs have failed, so no more runs are started.", "red")
                 break
+        else:
+            self._say_spent(scheduler.progress)
         scheduler.later = 0
         return True
 
@@ -113,34 +116,45 @@ class Searcher:
             if rung is not None:
                 told = [Trial(points[n], self.runs.as_told(come[n].losses)) for n in going]
                 going = [going[place] for place in self.halving.go_on(number, told)]
+        known = [*self.tried, *(come[number] for number in range(len(points)))]
+        total = len(known) + max(0, self._trials_left(known))
         for number, point in enumerate(points):
             self.tried.append(come[number])
             sampler.tell(point, self.runs.as_told(come[number].losses))
-            scheduler.progress.say(trials.line(self._found(0), self.search.trials))
+            scheduler.progress.say(trials.line(self._found(0), total))
         if scheduler.progress.display.on_terminal:
             self.live.update(self._found(0), self.folder.run_log.cpu_seconds())
         return True
 
-    def _trials_left(self, progress: Progress) -> int:
-        """Returns how many trials the budget still allows."""
+    def _trials_left(self, tried: Sequence[Tried]) -> int:
+        """Returns how many trials the budget allows after others."""
         # A cooldown at a rung is a part of a run; without any, a trial counts as one run.
-        spent_runs = round(sum(trial.cost for trial in self.tried), 9)
-        left, allowed = math.floor(self.search.trials - spent_runs), self.search.cpu_seconds
-        if allowed is None or left <= 0 or not self.tried:
+        spent_runs = round(sum(trial.cost for trial in tried), 9)
+        left = math.floor(self.search.trials - spent_runs)
+        if self.search.cpu_seconds is None or left <= 0 or not tried:
             return left
-        spent = self._cpu_seconds(self.tried)
-        each = spent / len(self.tried)
+        spent, each, kept = self._seconds(tried)
+        return min(left, int((self.search.cpu_seconds - spent - kept) / each) if each else left)
+
+    def _seconds(self, tried: Sequence[Tried]) -> tuple[float, float, float]:
+        """Returns the CPU seconds of trials, of one of them, and what is kept to confirm."""
+        spent = self._cpu_seconds(tried)
         # What confirms goes to its end, as trials that diverge or stop at a rung do not.
-        whole = [t for t in self.tried if t.losses and t.paused_at is None] or self.tried
+        whole = [t for t in tried if t.losses and t.paused_at is None] or tried
         kept = self.search.reserved * self._cpu_seconds(whole) / len(whole) / len(self.search.seeds)
-        affordable = int((allowed - spent - kept) / each) if each else left
-        if affordable < 1:
-            confirming = f", {kept:.0f} s are reserved for confirmation" if kept else ""
-            progress.say(
-                f"The budget of {allowed:g} CPU seconds does not allow another trial: {spent:.0f} "
-                f"s are used, {each:.0f} s per trial{confirming}."
-            )
-        return min(left, affordable)
+        return spent, spent / len(tried), kept
+
+    def _say_spent(self, progress: Progress) -> None:
+        """Says why there is no further trial, where the number of runs allows more."""
+        left = self.search.trials - sum(trial.cost for trial in self.tried)
+        if self.search.cpu_seconds is None or left < 1 or not self.tried:
+            return
+        spent, each, kept = self._seconds(self.tried)
+        confirming = f", {kept:.0f} s are reserved for confirmation" if kept else ""
+        progress.say(
+            f"The budget of {self.search.cpu_seconds:g} CPU seconds does not allow another trial: "
+            f"{spent:.0f} s are used, {each:.0f} s per trial{confirming}."
+        )
 
     def _cpu_seconds(self, tried: Sequence[Tried]) -> float:
         """Returns the CPU time of trials."""
@@ -152,19 +166,29 @@ class Searcher:
         return all(self.folder.state(name) in (State.FAILED, State.DAMAGED) for name in names)
 
     def _confirm(self, scheduler: Scheduler) -> bool:
-        """Runs what was found with fresh seeds."""
-        if self.search.pbt is not None:
-            return self.population.confirm(self.runs.study.second_stage)
+        """Runs what was found with fresh seeds; returns False if something has stopped it."""
         chosen = self._found(0).chosen if self.search.confirm else []
         if len(chosen) > MOST_CONFIRMED:  # Spread over the front.
             places = np.linspace(0, len(chosen) - 1, MOST_CONFIRMED).round().astype(int)
             chosen = [chosen[place] for place in places]
-        runs = [
-            self.runs.grid.run(self.search.method, {**trial.point, **self._length_of(trial)}, seed)
-            for trial in chosen
-            for seed in self.runs.study.second_stage
-        ]
-        return not runs or self.runs.do(scheduler, runs)
+        seeds = self.runs.study.second_stage
+        if self.search.pbt is not None:
+            if not self.population.confirm(seeds):
+                return False
+            groups = [self.population.confirmed for _ in chosen]
+        else:
+            groups = [self._runs_again(trial, seeds) for trial in chosen]
+            if chosen and not self.runs.do(scheduler, [run for own in groups for run in own]):
+                return False
+        for trial, own in zip(chosen, groups, strict=True):
+            losses = trials.losses(self.folder, own, self.search.space.tasks)
+            dirs = [self.folder.run_dir(run.hash) for run in own]
+            self.confirmed.append(Confirmed(trial, losses, dirs))
+        return True
+
+    def _runs_again(self, trial: Tried, seeds: Sequence[int]) -> list[Run]:
+        point = {**trial.point, **self._length_of(trial)}
+        return [self.runs.grid.run(self.search.method, point, seed) for seed in seeds]
 
     def _length_of(self, trial: Tried) -> Point:
         """Returns what a trial that has cooled down binds to do so in one run, without a branch."""
@@ -179,7 +203,7 @@ class Searcher:
     def _found(self, code: int) -> Found:
         selected = None if self.search.pbt is None else self.population.found
         about = (self.folder.path, self.search.space, self.search.looked_for)
-        return Found(*about, list(self.tried), code, selected)
+        return Found(*about, list(self.tried), code, selected, list(self.confirmed))
 
     def _stopped(self, scheduler: Scheduler) -> int:
         disk = " The disk is full." if scheduler.ended_by is End.DISK else ""

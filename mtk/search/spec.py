@@ -43,7 +43,8 @@ class Search:
     Attributes:
         name: Name of the search.
         configs: Gin files of every run; later files override earlier ones. Files are searched next
-            to the search file, then in the working directory.
+            to the search file, then in the working directory; names in an included file also next
+            to that file.
         space: The search space.
         runs: The budget: maximum number of runs, including those for confirmation and those that
             stop at a rung.

@@ -1,18 +1,23 @@
 """From a study to its runs."""
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mtk import config
 from mtk.errors import StudyError
 from mtk.study.spec import Axis, Study, bindings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Spec = TypeVar("Spec", bound="DataclassInstance")
 _DIGITS = 16
 _SETTINGS = "settings of the study"
 # Where a run pauses is no part of what it is.
@@ -205,8 +210,37 @@ class Grid:
         return read(files).overlaid(bindings(self.study.settings), origin=_SETTINGS)
 
     def _find(self, file: str) -> Path:
-        places = [folder / file for folder in self.folders]
-        return next((place for place in places if place.is_file()), Path(file))
+        return _beside(file, self.folders) or Path(file)
+
+
+def beside_includes(spec: Spec, folders: Sequence[Path], included: Sequence[Path]) -> Spec:
+    """Returns a study whose relative names of files hold in another folder, too.
+
+    What an included file names lies beside that file, while names are looked for beside the file
+    that includes it. So names that are found nowhere else are replaced by what they mean there.
+
+    Args:
+        spec: A study, a search or a card.
+        folders: Where its files are looked for, before the working directory.
+        included: Folders of the files that it was read from, includes too.
+    """
+
+    def found(given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {label: found(value) for label, value in given.items()}
+        if isinstance(given, (list, tuple)):
+            return [found(value) for value in given]
+        if not isinstance(given, str) or _beside(given, folders) or config.find(given).is_file():
+            return given
+        return str(_beside(given, included) or given)
+
+    fields = {field.name for field in dataclasses.fields(spec)} & {"configs", "methods", "files"}
+    return dataclasses.replace(spec, **{name: found(getattr(spec, name)) for name in fields})
+
+
+def _beside(file: str, folders: Sequence[Path]) -> Path | None:
+    places = (folder / file for folder in folders)
+    return next((place for place in places if place.is_file()), None)
 
 
 def _finish(draft: config.Draft) -> None:

@@ -110,10 +110,23 @@ class Estimate:
         found = own or [second for each in self.measured.values() for second in each]
         return fmean(found) if found else self.expected
 
-    def total(self, runs: Sequence[Run], slots: int) -> float | None:
-        """Returns the seconds that several runs take, so many at a time, or None."""
+    def total(
+        self, runs: Sequence[Run], slots: int, spent: Mapping[str, float] | None = None
+    ) -> float | None:
+        """Returns the seconds that several runs take, so many at a time, or None.
+
+        Args:
+            runs: The runs.
+            slots: How many there are at a time.
+            spent: Seconds that parts of them have already taken, by hash.
+        """
+        spent = spent or {}
         each = [self.of(run) for run in runs]
-        known = [seconds for seconds in each if seconds is not None]
+        known = [
+            max(0.0, seconds - spent.get(run.hash, 0.0))
+            for run, seconds in zip(runs, each, strict=True)
+            if seconds is not None
+        ]
         if len(known) < len(each):
             return None
         return sum(known) / min(slots, max(len(known), 1))

@@ -69,20 +69,24 @@ class Scheduler:
         self._selected: dict[str, monitor.Selected] = {}
         self._begun: set[str] = set()
         self._started: dict[str, float] = {}
+        self._spent: dict[str, float] = {}  # Seconds of the parts of runs that pause.
+        self._to_go_on: Sequence[Run] = ()
         self._deaths: dict[str, tuple[str, int]] = {}
         self._looked = 0.0
         self._heeded = 0
 
-    def do(self, runs: Sequence[Run]) -> bool:
+    def do(self, runs: Sequence[Run], to_pause: bool = False) -> bool:
         """Does all runs that are not done yet, and waits for those that others are doing.
 
         Args:
             runs: In the order in which to start them.
+            to_pause: Whether they are to pause on the way, and may go on later.
 
         Returns:
             False if something has stopped the sweep before that; see `ended_by`.
         """
         self._runs |= {run.hash: run for run in runs}
+        self._to_go_on = runs if to_pause else ()
         for run in runs:
             self._note(run.hash)
         while self._started or (self.ended_by is None and self._open()):
@@ -130,13 +134,14 @@ class Scheduler:
     def _settle(self, run: Run) -> None:
         """Takes account of a run that has stopped."""
         seconds = time.monotonic() - self._started.pop(run.hash)
+        self._spent[run.hash] = self._spent.get(run.hash, 0.0) + seconds
         state = self._note(run.hash)
         if state is State.PENDING and self.folder.lacks_room(run.hash):
             self.ended_by = End.DISK
         elif state is State.PENDING and self.ended_by is not End.SIGNAL:
             state = self._count_death(run)
         if state in (State.FINISHED, State.DIVERGED):
-            self.estimate.add(run, seconds)
+            self.estimate.add(run, self._spent[run.hash])
         text = ", ".join([run.method, *summary.parameters(run, summary.varying(self._all))])
         told = f"{text}, seed {run.seed} ({run.hash[:8]}): {self._words(run, state, seconds)}"
         self.progress.event(told, self._standing(), BEST in told)
@@ -218,7 +223,9 @@ class Scheduler:
 
     def _seconds_left(self) -> float | None:
         like_them = self._all[-1:] * self.later
-        total = self.estimate.total([*self._open(), *like_them], self.engine.slots)
+        paused = [run for run in self._to_go_on if self.states[run.hash] is State.PAUSED]
+        to_do = [*self._open(), *paused, *like_them]
+        total = self.estimate.total(to_do, self.engine.slots, self._spent)
         if total is None:
             return None
         now = time.monotonic()

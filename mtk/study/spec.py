@@ -27,7 +27,8 @@ class Study:
     Attributes:
         name: Name of the study.
         configs: Gin files of every run; later files override earlier ones. Files are searched next
-            to the study file, then in the working directory.
+            to the study file, then in the working directory; names in an included file also next
+            to that file.
         methods: The gin file (or files) of each method, by label, which override `configs`.
         settings: Bindings of every run, by name.
         grid: Values of parameters or macros for all methods, by name.

@@ -41,8 +41,8 @@ class Table(Arrays):
 
     Args:
         path: A CSV file with a header line, possibly compressed by gzip.
-        numbers: Names of the numeric input columns.
-        categories: Names of the categorical input columns.
+        numbers: Names of the numeric input columns; by default none.
+        categories: Names of the categorical input columns; by default none.
         targets: By column name, the text to recognize (binary); the list of all texts to classify;
             or None for a number, which is predicted and measured in standard deviations.
         width: Units of each of two shared layers, or of each layer of an expert.
@@ -60,8 +60,9 @@ class Table(Arrays):
     def __init__(
         self,
         path: InputPath,
-        numbers: Sequence[str],
-        categories: Sequence[str],
+        numbers: Sequence[str] = (),
+        categories: Sequence[str] = (),
+        *,
         targets: Mapping[str, str | Sequence[str] | None],
         width: int = 128,
         dropout: float = 0.2,

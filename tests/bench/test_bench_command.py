@@ -120,3 +120,10 @@ def test_from_nothing_to_a_leaderboard(tmp_path, workload, monkeypatch, capsys):
     assert main(["score", card, zero, other[1], labels]) == 2
     assert "cannot be used" in capsys.readouterr().err
     assert package.Board.__name__ in package.__all__
+
+
+def test_files_that_an_included_card_names_are_found_beside_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.gin").write_text("include 'cards/multi_digits.gin'\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "--gin_file=mine.gin", "--bench_dir=b", "--out=o"]) == 2
+    assert "config file" not in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Searches that cool down at their rungs, with runs that are lines of Python."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -182,3 +183,12 @@ def test_another_cooldown_is_another_search(folder):
     folder.go(**{**GIVEN, "runs": 2})
     with pytest.raises(StudyError, match="cooldown"):
         folder.go(**{**GIVEN, "cooldown": Cooldown(0.2)})
+
+
+def test_how_many_trials_there_will_be_takes_account_of_what_cooldowns_cost(folder):
+    found = folder.go(**GIVEN)
+    counts = re.findall(r"trial (\d+)/(\d+)", folder.said.getvalue())
+    numbers = [(int(number), int(total)) for number, total in counts]
+    assert numbers[-1] == (len(found.trials), len(found.trials))
+    assert len(found.trials) < GIVEN["runs"]
+    assert all(number < total <= GIVEN["runs"] for number, total in numbers[:-1])

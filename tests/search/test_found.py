@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from searches import RATE
 
-from mtk.search import Constraint, Found, Front, Preference, Space, Tried
+from mtk.search import Confirmed, Constraint, Found, Front, Preference, Space, Tried
 from mtk.search.goals import Seen
 
 DROPOUT = "multi_digits.MultiDigits.dropout"
@@ -63,3 +63,37 @@ def test_a_task_that_decides_a_mean_alone_is_named(goal, said):
     trials = [Tried(space.at(np.full(3, 1 / 3), {}), each, [Path("runs/0")]) for each in own]
     text = str(Found(Path("s"), space, goal, trials, 0))
     assert ("makes up" in text) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "said"),
+    [
+        ({"left": 0.31, "right": 0.62}, "left has 0.31, and at most 0.3 was asked for"),
+        ({"left": 0.3, "right": 0.62}, None),
+        (None, "has no mean: a run with a fresh seed diverged or failed"),
+    ],
+)
+def test_fresh_seeds_are_printed_beside_those_that_selected(fresh, said):
+    space = Space(TASKS)
+    losses = dict(zip(TASKS, (0.29, 0.6), strict=True))
+    trial = Tried(space.at(np.array([0.5, 0.5]), {}), losses, [Path("runs/0")])
+    again = Confirmed(trial, fresh, [Path("runs/1"), Path("runs/2")])
+    given = (Path("s"), space, Constraint("left", at_most=0.3), [trial], 0)
+    text = str(Found(*given, confirmed=[again]))
+    head, row, *rest = text.splitlines()
+    assert "fresh(left)" in head
+    assert "mean over 2 fresh seeds" in rest[0]
+    assert row.split()[-3 if fresh else -2 :][:-1] == (
+        [f"{fresh['left']:.4g}", "0.62"] if fresh else ["0.6"]
+    )
+    assert ("breaks the bound" in text) == bool(fresh and said)
+    assert (said or "0.62") in text
+    assert "fresh" not in str(Found(*given))
+
+
+def test_only_a_bound_can_be_broken():
+    seen = Seen(TASKS, np.full((1, 2), 0.5), np.array([[0.3, 0.6]]))
+    worse = {"left": 9.0, "right": 9.0}
+    assert [goal.broken(seen, worse) for goal in (Front(), Preference({"left": 1}))] == ["", ""]
+    # Of a relative bound nothing is known before the task was trained alone.
+    assert not Constraint("left", worse=0.1).broken(seen, worse)

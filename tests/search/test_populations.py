@@ -235,6 +235,9 @@ def test_the_schedule_is_replayed_with_fresh_seeds(folder):
     last = [e["hash"] for e in again if e["bindings"][WEIGHTS] == best.point[WEIGHTS]]
     for run in last:
         np.testing.assert_allclose(study.losses(run), [*best.losses.values()])
+    (confirmed,) = found.confirmed
+    assert [run.name for run in confirmed.runs] == last
+    assert confirmed.losses == pytest.approx(best.losses)
 
 
 @pytest.mark.parametrize(

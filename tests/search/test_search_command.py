@@ -83,3 +83,14 @@ def test_a_bound_that_nothing_meets_is_exit_1(engine, tmp_path, capsys):
     shown = capsys.readouterr()
     assert "Not found" in shown.err
     assert "No trial" in shown.out
+
+
+@pytest.mark.parametrize("name", ["multi_digits", "multi_digits_constraint"])
+def test_a_file_of_ones_own_may_include_a_shipped_one(name, tmp_path, monkeypatch, capsys):
+    """What an included file names is found beside it, whatever folder asks for it."""
+    (tmp_path / "mine.gin").write_text(
+        f"include 'searches/{name}.gin'\nsearch.Search.name = 'mine'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert search.main(["--gin_file=mine.gin", "--dry_run"]) == 0
+    assert "mine: " in capsys.readouterr().out

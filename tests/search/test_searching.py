@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from fake_engine import FakeEngine, finish
-from searches import RATE, ROOT, Folder
+from searches import RATE, ROOT, Folder, losses_at
 
 import mtk
 from mtk.errors import StudyError
@@ -408,3 +408,39 @@ def test_the_module_is_called(monkeypatch):
     monkeypatch.setattr(mtk.search, "search", lambda *given: called.append(given))
     mtk.search(Search, "there")
     assert called == [(Search, "there")]
+
+
+def test_the_last_trial_of_a_budget_of_cpu_seconds_is_told_as_the_last(folder):
+    def outcome(path, run, number):
+        folder.outcome(path, run, number)
+        folder.searcher().folder.run_log.note(run, "finished", 1.0, cpu_seconds=10.0)
+
+    folder.go(FakeEngine(outcome), runs=20, cpu_seconds=45.0)
+    assert "trial 4/4: " in folder.said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "told"), [(None, "time left unknown"), (1.0, "1:00 left"), (2.0, "2:00 left")]
+)
+def test_runs_that_pause_have_time_left(folder, minutes, told):
+    """Trap: what has paused counts as done, and goes on later."""
+    folder.go(runs=2, at_a_time=2, rungs=(4,), keep=0.9, run_minutes=minutes, sampler=Random)
+    paused = [line for line in folder.said.getvalue().splitlines() if "paused at step" in line]
+    assert len(paused) == 2
+    assert all(told in line for line in paused)
+
+
+def test_what_is_confirmed_is_told(folder):
+    def outcome(path, run, number):
+        entry = folder.entry(run)
+        finish(path, run, losses=losses_at(folder.space, folder.point(run)) + entry["seed"])
+
+    engine = FakeEngine(outcome)
+    found = folder.go(engine, runs=15, confirm=2)
+    assert [each.trial for each in found.confirmed] == found.chosen
+    for trial, losses, runs in found.confirmed:
+        assert len(runs) == 2
+        assert losses == pytest.approx({k: v + 1.5 for k, v in trial.losses.items()})
+    again = folder.go(runs=15, confirm=2)
+    assert str(again) == str(found)
+    assert "fresh(right)" in str(found)

@@ -160,3 +160,12 @@ def test_an_early_ctrl_c_is_no_traceback(interrupted, capsys):
         flags.exit_with(main)
     assert caught.value.code == (75 if interrupted else 3)
     assert capsys.readouterr().err == ("stopped\n" if interrupted else "")
+
+
+def test_files_that_an_included_study_names_are_found_beside_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.gin").write_text(
+        "include 'studies/multi_digits.gin'\nstudy.Study.name = 'mine'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert sweep.main(["--gin_file=mine.gin", "--dry_run"]) == 0
+    assert "mine" in capsys.readouterr().out

@@ -300,21 +300,21 @@ def one_column(path, column):
 def test_a_cell_that_is_no_number_is_named(path, cell):
     one_column(path, ["1", "2"] * 10 + [f'"{cell}"'])
     with pytest.raises(ValueError, match=re.escape(repr(cell))):
-        Table(str(path), ["it"], [], {"other": "a"})
+        Table(str(path), ["it"], targets={"other": "a"})
 
 
 @pytest.mark.parametrize("cell", ["1e39", "-1e200", "inf", "-Infinity", "1e400"])
 def test_a_number_that_is_too_large_is_named(path, cell):
     one_column(path, ["1", "2"] * 10 + [cell])
     with pytest.raises(ValueError, match="'it' has numbers that are not finite, or larger"):
-        Table(str(path), ["it"], [], {"other": "a"})
+        Table(str(path), ["it"], targets={"other": "a"})
 
 
 @pytest.mark.parametrize("constant", ["0.1", "3.3", "-0.7", "1e12", "1e-30", "123456.789"])
 def test_a_column_that_never_changes_counts_as_zero(path, constant):
     """The mean of equal numbers is rounded, and so their deviation is not always 0."""
     one_column(path, [constant] * 50)
-    table = Table(str(path), ["it"], [], {"other": "a"})
+    table = Table(str(path), ["it"], targets={"other": "a"})
     assert not np.any(next(iter(table.train_evaluation(50)))[0]["numbers"])
 
 
@@ -332,7 +332,7 @@ def test_numbers_far_from_zero_are_served_as_trained(path, mean, deviation):
     path.write_text(
         "\n".join(["it,kind,other", *(f"{x!r}, {'ab'[x > mean]},{x!r}" for x in numbers.tolist())])
     )
-    table = Table(str(path), ["it"], ["kind"], {"other": None}, width=4)
+    table = Table(str(path), ["it"], ["kind"], targets={"other": None}, width=4)
     network = table.network(0)
     (rows, *_) = split(50, (30, 10, 10), 0)
     x, _ = next(iter(table.train_evaluation(50)))
@@ -364,10 +364,23 @@ def test_a_split_without_a_label_of_a_target_is_named(path, place, target):
     def table():
         lines = [",".join(columns), *map(",".join, zip(*columns.values(), strict=True))]
         path.write_text("\n".join(lines))
-        return Table(str(path), ["age"], [], targets)
+        return Table(str(path), ["age"], targets=targets)
 
     table()
     columns[target][parts[place][0]] = ""
     what = ("training", "validation", "test")[place]
     with pytest.raises(ValueError, match=f"'{target}' has no (number|label) in the {what} rows"):
         table()
+
+
+def test_a_table_need_not_have_columns_of_both_kinds(path):
+    one_column(path, ["1", "2"] * 10)
+    for given in ({"numbers": ["it"]}, {"categories": ["it"]}):
+        table = Table(str(path), **given, targets={"other": "a"})
+        assert [*next(iter(table.train_evaluation(20)))[0]] == [
+            "numbers" if "numbers" in given else "it"
+        ]
+    with pytest.raises(ValueError, match="Name a column or more to read"):
+        Table(str(path), targets={"other": "a"})
+    with pytest.raises(TypeError, match="targets"):
+        Table(str(path), ["it"])
