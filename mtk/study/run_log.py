@@ -111,22 +111,19 @@ class Estimate:
         return fmean(found) if found else self.expected
 
     def total(
-        self, runs: Sequence[Run], slots: int, spent: Mapping[str, float] | None = None
+        self, runs: Sequence[Run], slots: int, spent: Sequence[float] | None = None
     ) -> float | None:
         """Returns the seconds that several runs take, so many at a time, or None.
 
         Args:
             runs: The runs.
             slots: How many there are at a time.
-            spent: Seconds that parts of them have already taken, by hash.
+            spent: Seconds that parts of each have already taken; None: nothing.
         """
-        spent = spent or {}
         each = [self.of(run) for run in runs]
-        known = [
-            max(0.0, seconds - spent.get(run.hash, 0.0))
-            for run, seconds in zip(runs, each, strict=True)
-            if seconds is not None
-        ]
+        known = [seconds for seconds in each if seconds is not None]
         if len(known) < len(each):
             return None
-        return sum(known) / min(slots, max(len(known), 1))
+        taken = spent or [0.0] * len(known)
+        left = [max(0.0, whole - part) for whole, part in zip(known, taken, strict=True)]
+        return sum(left) / min(slots, max(len(known), 1))

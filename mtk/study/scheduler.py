@@ -222,10 +222,10 @@ class Scheduler:
         return Standing(states, len(self._started), self._seconds_left(), best)
 
     def _seconds_left(self) -> float | None:
-        like_them = self._all[-1:] * self.later
         paused = [run for run in self._to_go_on if self.states[run.hash] is State.PAUSED]
-        to_do = [*self._open(), *paused, *like_them]
-        total = self.estimate.total(to_do, self.engine.slots, self._spent)
+        begun, like_them = [*self._open(), *paused], self._all[-1:] * self.later
+        spent = [self._spent.get(run.hash, 0.0) for run in begun] + [0.0] * len(like_them)
+        total = self.estimate.total([*begun, *like_them], self.engine.slots, spent)
         if total is None:
             return None
         now = time.monotonic()

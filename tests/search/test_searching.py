@@ -1,5 +1,6 @@
 """What a search does with its folder, with runs that are lines of Python."""
 
+import itertools
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from searches import RATE, ROOT, Folder, losses_at
 import mtk
 from mtk.errors import StudyError
 from mtk.search import PBT, Constraint, Cooldown, Preference, Random, Search, Sobol, Space
-from mtk.study import StudyFolder
+from mtk.study import StudyFolder, scheduler
 from tests.quick import some
 
 
@@ -428,6 +429,17 @@ def test_runs_that_pause_have_time_left(folder, minutes, told):
     paused = [line for line in folder.said.getvalue().splitlines() if "paused at step" in line]
     assert len(paused) == 2
     assert all(told in line for line in paused)
+
+
+def test_trials_to_come_take_as_long_as_those_that_were_done(folder, monkeypatch):
+    """Trap: what a run has taken is taken off its own time, not off that of the next ones."""
+    clock = itertools.count(0, 7)
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: next(clock))
+    folder.go(FakeEngine(folder.outcome, slots=1), runs=3, sampler=Random)
+    first = next(line for line in folder.said.getvalue().splitlines() if "finished, " in line)
+    seconds = int(re.search(r"after (\d+) s", first)[1])
+    assert seconds > 0
+    assert f" {2 * seconds // 60}:{2 * seconds % 60:02} left" in first
 
 
 def test_what_is_confirmed_is_told(folder):
