@@ -260,6 +260,11 @@ class Board:
                 "leaderboard keeps the earlier one, and no score is shown."
             )
         row = _told(standings[name])
+        if read["hash"] != self._shown()[name]["hash"]:
+            return (
+                f"{name}: a later submission of it is better by more than the noise, and the "
+                f"leaderboard shows that one: place {row['place']}."
+            )
         if name == METHOD:
             volume = f"hypervolume {row['hypervolume']}, as a share of the box used for all entries"
             return f"{name} is entry 0: {volume}."

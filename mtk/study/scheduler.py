@@ -224,8 +224,8 @@ class Scheduler:
     def _seconds_left(self) -> float | None:
         paused = [run for run in self._to_go_on if self.states[run.hash] is State.PAUSED]
         begun, like_them = [*self._open(), *paused], self._all[-1:] * self.later
-        spent = [self._spent.get(run.hash, 0.0) for run in begun] + [0.0] * len(like_them)
-        total = self.estimate.total([*begun, *like_them], self.engine.slots, spent)
+        before = [self._spent.get(run.hash, 0.0) for run in begun] + [0.0] * len(like_them)
+        total = self.estimate.total([*begun, *like_them], self.engine.slots, before)
         if total is None:
             return None
         now = time.monotonic()

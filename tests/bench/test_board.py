@@ -124,6 +124,20 @@ def again(bench, packed, name, number):
     return copy
 
 
+def test_an_answer_is_not_taken_for_that_of_a_later_submission(board, bench, packed):
+    """Trap: the leaderboard shows the better one, whatever is scored again."""
+    board.score(packed["pcgrad"])
+    better = again(bench, packed, "mgda", 2)
+    about = json.loads((better / "submission.json").read_text())
+    (better / "submission.json").write_text(json.dumps({**about, "entry": "pcgrad"}))
+    told = board.score(better)
+    assert "pcgrad: place 1;" in told
+    assert "hypervolume" not in (said := board.score(packed["pcgrad"]))
+    assert "a later submission of it is better" in said
+    assert board.score(better) == told
+    assert len(board.ledger.entries()) == 3
+
+
 def test_reads_run_out(board, bench, packed):
     first = board.score(packed["mgda"])
     assert board.score(packed["mgda"]) == first  # The same again spends nothing.
