@@ -185,7 +185,7 @@ class Card:
             folders: Where to look for the card's files, before the working directory.
         """
         search = self.search(METHOD)
-        return Grid(search.study, folders).run(METHOD, search.make_sampler().ask(1)[0], 0)
+        return Grid(search.study, folders).run(METHOD, search.first_point, 0)
 
     def hash(self, folders: Sequence[str | Path]) -> str:
         """Returns what tells the card from another one, wherever the data lie.

@@ -90,7 +90,7 @@ class BenchFolder:
     def measure_static_run(self, engine: Callable[[], Engine]) -> int:
         """Does a run of static weights, if it is not done; returns the exit code of a sweep."""
         asked = self.card.search(METHOD)
-        point = asked.make_sampler().ask(1)[0]
+        point = asked.first_point
         study = Study(
             name=f"{self.card.name} static run",
             configs=self.card.configs,

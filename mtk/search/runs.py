@@ -40,7 +40,7 @@ class SearchRuns:
         self.retry_failed = retry_failed
         self.rounds = Rounds(self.folder, search.record)
         # Of every choice and both ends of every range: a wrong value is found before any run.
-        points = search.space.samples(search.make_sampler().ask(1)[0])
+        points = search.space.samples(search.first_point)
         self.samples = [run for point in points for run in self.of(point)]
         self.folder.listed(self.study)
         self.remarks = self.grid.unread()

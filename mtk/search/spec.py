@@ -13,7 +13,7 @@ from mtk.search.cooldown import KEEP_PAUSES, Cooldown
 from mtk.search.goals import Front, Goal
 from mtk.search.pbt import PBT
 from mtk.search.samplers import Sampler, TwoStage
-from mtk.search.space import Space
+from mtk.search.space import Point, Space
 from mtk.study import Study
 
 METHOD = "static_weights"
@@ -222,13 +222,28 @@ class Search:
             configs=self.configs,
             methods={self.method: self.files},
             settings={**self.settings, **({KEEP_PAUSES: True} if branches else {})},
-            grid={name: [value] for name, value in self.make_sampler().ask(1)[0].items()},
+            grid={name: [value] for name, value in self.first_point.items()},
             seeds=self.seeds,
             fresh_seeds=self.confirm,
             baseline=self.method if self.space.weights else None,
             weights=self.space.weights or Study.weights,
             run_minutes=self.run_minutes,
         )
+
+    @property
+    def first_point(self) -> Point:
+        """The first point that is asked for.
+
+        Raises:
+            StudyError: If the sampler asks for none.
+        """
+        sampler = self.make_sampler()
+        if not (points := sampler.ask(1)):
+            raise StudyError(
+                f"The sampler {type(sampler).__name__} asks for no point at all, before anything "
+                "was tried. Let `propose` return one, or take another: search.TwoStage."
+            )
+        return points[0]
 
     def make_sampler(self) -> Sampler:
         """Returns a sampler that was told nothing yet."""

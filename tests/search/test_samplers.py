@@ -1,11 +1,24 @@
 """Where samplers place points."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from searches import RATE, losses_at
 
 from mtk.errors import StudyError
-from mtk.search import Bisection, Constraint, Front, Optuna, Random, Sobol, Space, TwoStage
+from mtk.search import (
+    Bisection,
+    Constraint,
+    Front,
+    Optuna,
+    Random,
+    Sampler,
+    Search,
+    Sobol,
+    Space,
+    TwoStage,
+)
 from mtk.search.goals import Seen
 
 ALL = [TwoStage, Bisection, Optuna, Random, Sobol]
@@ -282,3 +295,25 @@ def test_without_weights_the_other_parameters_are_all_that_is_searched(make):
     nothing = Space(["left", "right"], weights=None)
     assert nothing.size == 0
     assert searched(TwoStage, nothing, 3).trials == [({}, (0.55, 0.55))]
+
+
+class Answers(Sampler):
+    """Proposes whatever it is told to."""
+
+    answer: Any = None
+
+    def propose(self, number):
+        return type(self).answer
+
+
+@pytest.mark.parametrize("answer", [None, "a", 3, [None], [{}], [{"rate": 0.1}], {"rate": 0.1}])
+def test_what_a_sampler_proposes_is_points(answer, monkeypatch):
+    monkeypatch.setattr(Answers, "answer", answer)
+    with pytest.raises(StudyError, match="The sampler Answers proposes a list of points"):
+        Answers(Space(["a", "b"])).ask(1)
+
+
+def test_a_sampler_without_a_first_point_is_refused(monkeypatch):
+    monkeypatch.setattr(Answers, "answer", [])
+    with pytest.raises(StudyError, match="Answers asks for no point at all"):
+        Search("s", ["multi_digits.gin"], Space(["a", "b"]), runs=2, sampler=Answers)

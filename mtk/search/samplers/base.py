@@ -1,11 +1,12 @@
 """What a search asks of a sampler."""
 
 import abc
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtk.errors import StudyError
 from mtk.search.goals import Front, Goal, Seen
 from mtk.search.space import Point, Space
 
@@ -54,10 +55,25 @@ class Sampler(abc.ABC):
 
         Returns:
             Points; none if there is nothing more to try.
+
+        Raises:
+            StudyError: If what is proposed are no points of the space.
         """
         owed = self._owed()[:number]
         left = number - len(owed)
-        return [*owed, *self.propose(left)] if left else owed
+        return [*owed, *self._checked(self.propose(left))] if left else owed
+
+    def _checked(self, proposed: Any) -> list[Point]:
+        """Returns what was proposed, if it is points of the space: samplers are users' code too."""
+        names = {*([self.space.weights] if self.space.weights else []), *self.space.others}
+        is_list = isinstance(proposed, Sequence) and not isinstance(proposed, str)
+        if not is_list or not all(isinstance(p, Mapping) and {*p} == names for p in proposed):
+            raise StudyError(
+                f"The sampler {type(self).__name__} proposes a list of points, each with a value "
+                f"for {', '.join(sorted(names)) or 'nothing'}, as `space.point` makes them; an "
+                f"empty list if there is nothing more to try. Received: {proposed!r}"
+            )
+        return [dict(point) for point in proposed]
 
     def tell(self, point: Point, losses: Sequence[float] | None) -> None:
         """Records the result of a trial.
