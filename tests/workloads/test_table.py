@@ -380,7 +380,7 @@ def test_a_table_need_not_have_columns_of_both_kinds(path):
         assert [*next(iter(table.train_evaluation(20)))[0]] == [
             "numbers" if "numbers" in given else "it"
         ]
-    with pytest.raises(ValueError, match="Name a column or more to read"):
+    with pytest.raises(ValueError, match="Give one or more input columns"):
         Table(str(path), targets={"other": "a"})
     with pytest.raises(TypeError, match="targets"):
         Table(str(path), ["it"])
