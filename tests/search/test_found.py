@@ -29,8 +29,8 @@ def found(rates, dropouts):
     ("rates", "dropouts", "said"),
     [
         ((0.1, 0.1, 1.0), (0.2, 0.3, 0.5), []),
-        ((0.9, 1.0, 0.1), (0.2, 0.3, 0.0), ["learning_rate.* upper end of its range, 0.01 to 1:"]),
-        ((0.9, 0.1, 1.0), (0.0, 0.04, 0.5), ["dropout.* lower end of its range, 0 to 0.5:"]),
+        ((0.9, 1.0, 0.1), (0.2, 0.3, 0.0), ["learning_rate.* upper end of its range, 0.01 to 1"]),
+        ((0.9, 0.1, 1.0), (0.0, 0.04, 0.5), ["dropout.* lower end of its range, 0 to 0.5"]),
         ((0.01, 0.012, 0.1), (0.5, 0.5, 0.1), ["learning_rate.* lower", "dropout.* upper"]),
         ((0.01, 1.0, 0.1), (0.0, 0.5, 0.1), []),  # Both ends: the front spans the range.
     ],
