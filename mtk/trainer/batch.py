@@ -141,8 +141,8 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
         check_divisible(examples, number)
         return examples // number
     message = (
-        f"A batch cannot be split into {number} equal parts. {_PARTS} Use batches with a "
-        f"multiple of {number} examples, including the last one: `batch(n, drop_remainder=True)`."
+        f"A batch cannot be split into {number} equal parts. {_PARTS} Use batch sizes that "
+        f"are multiples of {number}, for the last one too: `batch(n, drop_remainder=True)`."
     )
     check = tf.debugging.assert_equal(examples % number, 0, message=message)
     with tf.control_dependencies([] if check is None else [check]):

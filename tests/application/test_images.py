@@ -47,7 +47,7 @@ FORMS = [("float32", (4, 6, 3)), ("uint8", (4, 6)), ("uint8", (4, 6, 4))]
 @pytest.mark.parametrize(("dtype", "shape"), some(FORMS, FORMS[:1]))
 def test_what_is_no_picture_is_refused(model, batches, tmp_path, dtype, shape):
     model.run_eagerly = True
-    with pytest.raises(ValueError, match=r"Received 'gray': (float32|uint8) \(4, 6"):
+    with pytest.raises(ValueError, match=r"Received for 'gray': (float32|uint8) \(4, 6"):
         fit(model, batches, callbacks.Images(SummaryWriter(tmp_path), Gray(dtype, shape)))
 
 

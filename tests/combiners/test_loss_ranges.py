@@ -106,7 +106,7 @@ def test_steps_whose_weights_are_not_exact_are_told_once(monkeypatch):
         warnings.simplefilter("always")
         model.fit(rng.normal(size=(8, 3)), y, epochs=4, verbose=0)
     (about,) = [str(each.message) for each in told if "exact" in str(each.message)]
-    assert about.startswith("CAGrad has ended 1 step before")
+    assert about.startswith("The solver of CAGrad reached its iteration limit in 1 step")
 
 
 def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> combiners.GradNorm:

@@ -84,7 +84,7 @@ def test_classifications(loss):
 def test_neither(loss):
     assert is_regression(loss) is None
     combiner = combiners.UncertaintyWeights()
-    with pytest.raises(ValueError, match=r"losses of \['b'\] do not say.*regression=\[\.\.\.\]"):
+    with pytest.raises(ValueError, match=r"losses of \['b'\] do not tell.*regression=\[\.\.\.\]"):
         combiner.bind_losses({"a": "mse", "b": loss})
     # Named, nothing has to be known of the losses.
     for regression in ([], ["b"]):

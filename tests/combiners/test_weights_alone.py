@@ -73,7 +73,7 @@ def test_who_needs_more_says_what_to_write(name):
 
 
 def test_examples_have_no_weights_for_a_gramian():
-    with pytest.raises(ValueError, match="RLW weighs the examples"):
+    with pytest.raises(ValueError, match="RLW weights each example"):
         combiners.RLW(per_example=True).weights(np.eye(2))
 
 

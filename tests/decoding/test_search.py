@@ -157,7 +157,7 @@ def test_scores_that_are_no_numbers_end_a_sentence_and_no_other():
         ({"length_penalty": -0.1}, "length_penalty=-0.1"),
         ({"length_penalty": float("nan")}, "length_penalty=nan"),
         ({"end": 1}, "end=1"),
-        ({"end": 0}, "0 is padding"),
+        ({"end": 0}, "not 0, which is padding"),
     ],
 )
 def test_arguments_out_of_range(arguments, message):

@@ -117,7 +117,7 @@ def test_another_vocabulary_is_refused(network, corpus, exported, monkeypatch, o
     languages = ", ".join(OTHERS[other])
     for kind in ("ids", "text"):
         check_vocabulary(exported[kind], corpus.vocabulary)
-        with pytest.raises(ValueError, match=rf"for fr, zh, where .* for {languages}\."):
+        with pytest.raises(ValueError, match=rf"for fr, zh, but .* for {languages}\."):
             translator(exported[kind], vocabulary, DECODING)
 
 

@@ -12,6 +12,7 @@ from mtk.search import (
     Constraint,
     Front,
     Optuna,
+    Preference,
     Random,
     Sampler,
     Search,
@@ -194,6 +195,28 @@ def test_points_come_close_where_losses_change_much():
         sampler.tell(point, losses(point))
     weights = np.array([space.weights_of(trial.point)[0] for trial in sampler.trials])
     assert (weights < 0.2).sum() >= 6
+
+
+def test_a_preference_comes_near_to_the_best_weights():
+    """Where nothing is expected to beat the best trial, the nearest of the others is tried."""
+    curvature = np.array([1.0, 10.0])
+
+    def losses(weights):
+        optimum = weights * curvature / (weights @ curvature)
+        return 1 + curvature * ((optimum - np.eye(2)) ** 2).sum(1)
+
+    every = np.array([losses(np.array([w, 1 - w])) for w in np.linspace(0.02, 0.98, 193)])
+    regrets = []
+    for share in np.linspace(0.05, 0.95, 10):
+        importance = np.array([share, 1 - share]) / np.ptp(every, axis=0)
+        goal = Preference(dict(zip(("a", "b"), importance, strict=True)))
+        sampler = TwoStage(Space(["a", "b"], least_weight=0.02), goal, budget=9)
+        for _ in range(9):
+            (point,) = sampler.ask(1)
+            sampler.tell(point, losses(sampler.space.weights_of(point)))
+        means = np.array([trial.losses for trial in sampler.trials]) @ importance
+        regrets.append(means.min() - (every @ importance).min())
+    assert np.mean(regrets) < 0.007  # 0.0033; 0.0151 where ties go to the widest gap.
 
 
 def test_bisection_takes_the_normal_of_the_chord():

@@ -21,11 +21,11 @@ def specs(shape=(None, 3), dtype=tf.float32, name="a"):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (specs(shape=(None, 4)), r"reads \{a: float32 \(None, 3\)\}.*a: float32 \(None, 4\)"),
+        (specs(shape=(None, 4)), r"expects \{a: float32 \(None, 3\)\}.*a: float32 \(None, 4\)"),
         (specs(shape=(None, 3, 1)), r"float32 \(None, 3, 1\)"),
         (specs(dtype=tf.string), "a: string"),
         ({**specs(), "b": tf.TensorSpec((None, 2), tf.float32)}, "b: float32"),
-        (specs(name="c"), r"reads \['a', 'b'\].*Received: \['b', 'c'\]"),
+        (specs(name="c"), r"expects the inputs \['a', 'b'\].*Received: \['b', 'c'\]"),
         (tf.TensorSpec((None, 3)), "Received: 1 input"),
     ],
 )

@@ -256,7 +256,7 @@ def test_ids_out_of_range_are_refused_in_an_evaluation():
 
 
 def test_a_data_set_without_labels_is_named():
-    with pytest.raises(ValueError, match=r"A batch is .*Received: .*float32"):
+    with pytest.raises(ValueError, match=r"A batch must be .*Received: .*float32"):
         model_of().fit(tf.data.Dataset.from_tensors(X), verbose=0)
 
 

@@ -399,7 +399,7 @@ def test_weights_in_a_column_count_for_all_tasks():
 @pytest.mark.parametrize("hook", ["train_step", "compute_loss", "compute_metrics"])
 def test_a_hook_of_the_network_is_not_lost_in_silence(hook):
     own = type("Own", (Subclassed,), {hook: lambda self, *data: None})
-    with pytest.warns(UserWarning, match=rf"Own defines \['{hook}'\]"):
+    with pytest.warns(UserWarning, match=rf"Own overrides \['{hook}'\]"):
         mtk.MultiTaskModel(own())
 
 

@@ -202,9 +202,9 @@ def test_many_tasks_at_the_representation_in_half_precision(policy, number):
 
 def test_losses_belong_to_tasks():
     model = mtk.MultiTaskModel(network(), [mtk.Task(task, "mse") for task in "ab"])
-    with pytest.raises(ValueError, match=r"takes no `loss`.*mtk\.Task\(name, loss"):
+    with pytest.raises(ValueError, match=r"does not accept `loss`.*mtk\.Task\(name, loss"):
         model.compile("adam", "mse")
-    with pytest.raises(ValueError, match=r"takes no `loss_weights` and `metrics`"):
+    with pytest.raises(ValueError, match=r"does not accept `loss_weights` and `metrics`"):
         model.compile("adam", loss_weights={"a": 1.0}, metrics=["mae"])
 
 

@@ -178,7 +178,7 @@ class Reducing(keras.losses.Loss):
     ("loss", "words"),
     [
         (keras.losses.MeanSquaredError(reduction="none"), "'a' has reduction='none'.*sum_over"),
-        (Reducing(), "'a', Reducing, defines `__call__`.*Define `call"),
+        (Reducing(), "'a', Reducing, overrides `__call__`.*Override `call"),
     ],
 )
 def test_losses_that_reduce_in_their_own_way_are_refused(loss, words):

@@ -492,10 +492,10 @@ def test_nested_outputs_have_the_gramian_of_flat_ones():
     [
         (
             {"p": {"a": "mse", "c": "mse"}},
-            r"`loss` has the form.*\{'a': \.\.\., 'b': \.\.\.\} at 'p'",
+            r"`loss` must have the structure.*\{'a': \.\.\., 'b': \.\.\.\} at 'p'",
         ),
-        ({"p": "mse"}, "`loss` has the form"),
-        (["mse"], "`loss` has the form"),
+        ({"p": "mse"}, "`loss` must have the structure"),
+        (["mse"], "`loss` must have the structure"),
     ],
 )
 def test_losses_of_another_form_are_told(loss, words):

@@ -107,7 +107,7 @@ def test_a_run_without_labels_of_a_task_ends_and_knows_nothing_of_it(tmp_path):
     ]
     assert size == [None] * 6
     monitored = mtk.experiment.Training(epochs=3, monitor="size_mae")
-    with pytest.raises(ValueError, match=r"no label"):
+    with pytest.raises(ValueError, match=r"without validation labels"):
         mtk.experiment.run(make, tmp_path / "other", monitored, optimization=optimization)
 
 

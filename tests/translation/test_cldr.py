@@ -135,7 +135,7 @@ def test_the_process_does_not_matter():
 @pytest.mark.parametrize(
     ("languages", "message"),
     [
-        (("fr", "es"), "Unknown target language 'es'. There are: fr, zh, de, ro"),
+        (("fr", "es"), "Unknown target language 'es'. Available: fr, zh, de, ro"),
         (("fr", "fr"), "once"),
         ((), "at least one"),
     ],
@@ -146,11 +146,11 @@ def test_languages_that_cannot_be(languages, message):
 
 
 def test_a_split_that_is_not_there(corpus):
-    with pytest.raises(ValueError, match="no 'dev' here. There are: train, validation, test"):
+    with pytest.raises(ValueError, match="no 'dev' here. Available: train, validation, test"):
         corpus.pairs("dev", "fr")
-    with pytest.raises(ValueError, match="no 'train' here. There are: validation, test"):
+    with pytest.raises(ValueError, match="no 'train' here. Available: validation, test"):
         corpus.texts("train", "fr")
-    with pytest.raises(ValueError, match="no 'es' here. There are: fr, zh, de, ro"):
+    with pytest.raises(ValueError, match="no 'es' here. Available: fr, zh, de, ro"):
         corpus.pairs("train", "es")
 
 

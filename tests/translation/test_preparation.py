@@ -146,7 +146,7 @@ def test_a_small_corpus_gets_fewer_pieces_and_says_so(text, tmp_path):
     table = prepare(str(tmp_path / "corpus"), readers(text), vocabulary_size=64_000)
     size = len(open_corpus(str(tmp_path / "corpus")).vocabulary)
     assert size < 5_000
-    assert f"vocabulary: {size:,} pieces (64,000 were asked for" in table
+    assert f"vocabulary: {size:,} pieces (64,000 were requested" in table
 
 
 def test_fewer_pieces_than_the_text_needs(text, tmp_path):
@@ -208,7 +208,9 @@ def test_again_does_nothing_but_check(text, prepared):
 
 def test_a_corpus_of_other_settings_is_kept(text, prepared):
     before = hashes(prepared)
-    with pytest.raises(ValueError, match=r"something else:\n  vocabulary_size: 400 there, 300 now"):
+    with pytest.raises(
+        ValueError, match=r"different inputs:\n  vocabulary_size: 400 there, 300 now"
+    ):
         prepare(str(prepared), readers(text), **{**SETTINGS, "vocabulary_size": 300})
     assert hashes(prepared) == before
 
@@ -271,7 +273,7 @@ def test_a_vocabulary_that_does_not_match(prepared, tmp_path):
 def test_languages_of_a_prepared_corpus(prepared):
     assert open_corpus(str(prepared), ["zh"]).languages == ("zh",)
     assert open_corpus(str(prepared), ["zh", "fr"]).languages == ("zh", "fr")
-    with pytest.raises(ValueError, match="Unknown target language 'de'. There are: fr, zh"):
+    with pytest.raises(ValueError, match="Unknown target language 'de'. Available: fr, zh"):
         open_corpus(str(prepared), ["de"])
 
 

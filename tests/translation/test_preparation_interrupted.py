@@ -47,11 +47,11 @@ def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
             prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     path = tmp_path / "text" / "train.fr.en"
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
-    with pytest.raises(ValueError, match=r"unfinished\.corpus' was made from") as caught:
+    with pytest.raises(ValueError, match=r"unfinished\.corpus' was prepared from") as caught:
         prepare(str(tmp_path / "corpus"), made, **{**SETTINGS, "vocabulary_lines": 900})
     assert str(caught.value).splitlines()[1:-1] == [
         "  vocabulary_lines: 500000 there, 900 now",
-        f"  the file {path} has changed since",
+        f"  the file {path} has changed since then",
     ]
     path.write_bytes(path.read_bytes() + b"more\n")
     new = r"\n  languages\.fr\.files\.train: \[\['train\.fr\.en', .*now\n"

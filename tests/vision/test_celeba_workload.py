@@ -119,7 +119,7 @@ def test_pictures_follow_the_network(faces):
 def test_splits_without_faces_are_named(tmp_path):
     source = write(tmp_path / "official", 3)
     preparation.prepare(str(tmp_path / "faces"), str(source))
-    with pytest.raises(ValueError, match="none for: validation"):
+    with pytest.raises(ValueError, match="no images for: validation"):
         CelebA(str(tmp_path / "faces"))
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtk.search.goals import Goal, Seen
+from mtk.search.goals import Goal, Preference, Seen
 from mtk.search.samplers.base import Sampler, Trial, best, mean_losses, ranking
 from mtk.search.samplers.spread import sobol
 from mtk.search.space import Point, Space
@@ -200,8 +200,14 @@ class TwoStage(Sampler):
         losses = np.vstack([seen.losses, *(each.losses for each in outward)])
         weights = np.vstack([seen.weights, *(each.weights for each in outward)])
         value = self.goal.value(seen._replace(weights=weights, losses=losses))
-        promise = [value(np.vstack([seen.losses, each.losses])) for each in (*inside, *outward)]
-        return [*inside, *outward][int(np.argmax(promise))] if promise else None
+        candidates = [*inside, *outward]
+        promise = [value(np.vstack([seen.losses, each.losses])) for each in candidates]
+        # Often none is expected to beat the best so far. With a preference the nearest is tried then,
+        # with other goals the widest gap is divided.
+        is_preference = isinstance(self.goal, Preference)
+        alone = [value(each.losses[None]) if is_preference else 0.0 for each in candidates]
+        order = list(zip(promise, alone, strict=True))
+        return candidates[order.index(max(order))] if candidates else None
 
     def _inside(self, known: Sequence[Trial], seen: Seen) -> list[_Candidate]:
         """Returns what divides the gaps between neighbours, the widest first."""
