@@ -202,8 +202,8 @@ class TwoStage(Sampler):
         value = self.goal.value(seen._replace(weights=weights, losses=losses))
         candidates = [*inside, *outward]
         promise = [value(np.vstack([seen.losses, each.losses])) for each in candidates]
-        # Often none is expected to beat the best so far. With a preference the nearest is tried then,
-        # with other goals the widest gap is divided.
+        # Often none is expected to beat the best so far. Then the nearest is tried with a
+        # preference, and the widest gap is divided with other goals.
         is_preference = isinstance(self.goal, Preference)
         alone = [value(each.losses[None]) if is_preference else 0.0 for each in candidates]
         order = list(zip(promise, alone, strict=True))
