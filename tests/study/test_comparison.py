@@ -249,8 +249,23 @@ def test_a_task_without_labels_in_validation_is_named():
 
     none = {**Y, "kind": np.full_like(Y["kind"], np.nan)}
     key = given.Given(model, (X, Y), (X, none), 0.2).key()
+    for monitor in (None, "mean_loss"):
+        with pytest.raises(ValueError, match=r"NaN for \['kind'\].*split has labels"):
+            _look(key, 4, monitor)
+
+
+@pytest.mark.slow
+def test_relative_losses_need_losses_other_than_zero():
+    tasks = [mtk.Task("size", "mse"), mtk.Task("kind", lambda _, prediction: 0.0 * prediction)]
+
+    def model():
+        model = mtk.MultiTaskModel(build(), tasks)
+        model.compile("sgd")
+        return model
+
+    key = given.Given(model, (X, Y), 0.2, 0.2).key()
     with pytest.raises(ValueError, match=r"validation losses of \['kind'\] are zero"):
-        _look(key, 4, None)
+        _look(key, 4, "relative_loss")
     assert _look(key, 4, "mean_loss").selects == "mean_loss"
 
 
