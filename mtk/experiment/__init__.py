@@ -1,4 +1,4 @@
-"""One run, from tasks to result: what a configuration configures."""
+"""One run, from tasks to result, as described by a configuration."""
 
 import contextlib
 from collections.abc import Callable
@@ -108,7 +108,7 @@ def run(
             return {**result, **who}
         preemption = stack.enter_context(Preemption(workers, min(1.0, checkpoints.every)))
         built = build(devices, workload, training, combiner, sharing, optimization, numerics)
-        # What can fail should fail now, while there is nothing in the folder.
+        # Fail early, while the folder is still empty.
         trained = loop.Loop(built, folder, preemption, logging, checkpoints)
         built.check()
         if checkpoints.branch_from is not None and not folder.begun.exists():
@@ -117,7 +117,7 @@ def run(
         check_same_data(data, workers)
         folder.open(config.asked(), config.operative(), data)
         result = trained.go()
-        workers.wait()  # Whoever left early would look lost to the others.
+        workers.wait()  # A worker that left early would look lost to the others.
         return {**result, **who}
 
 
@@ -130,7 +130,7 @@ def describe(
     numerics: Numerics = Numerics(),
     batch_size: int | None = None,
 ) -> str:
-    """Makes a few steps of a run and describes its size, memory and time. Nothing is written.
+    """Takes a few steps of a run and describes its size, memory and time. Nothing is written.
 
     Arguments and errors are those of `run`. The steps have `batch_size` examples: by default those
     of the run, or as many of them as fit in memory, estimated from a smaller step.
@@ -153,8 +153,8 @@ def check(
 ) -> None:
     """Builds everything that a run needs, and checks it. Nothing is trained or written.
 
-    Arguments and errors are those of `run`. With `trace` a training step is traced too. A search
-    checks `further` what it does with runs; see `mtk.experiment.rungs.check` and
+    Arguments and errors are those of `run`. With `trace`, a training step is traced too. A search
+    passes its additional checks as `further`; see `mtk.experiment.rungs.check` and
     `mtk.experiment.branch_checks`.
     """
     with started(training, numerics) as devices:
@@ -176,7 +176,7 @@ def check_bound(draft: config.Draft) -> None:
         ValueError: If one is out of range.
     """
     for group in GROUPS:
-        # What a reference will return is not known yet.
+        # The value that a reference returns is not known yet.
         bound = draft.values(group).items()
         group(**{name: value for name, value in bound if not config.refers(value)})
 
@@ -198,7 +198,7 @@ def launch(
         pause_at: Overrides that of `Checkpoints` in the configuration.
 
     Returns:
-        As `run`.
+        See `run`.
     """
     config.parse(files, bindings)
     logging = config.bound(Logging)()

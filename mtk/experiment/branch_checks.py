@@ -1,4 +1,4 @@
-"""Whether the runs of a search can branch from one another, found out before any of them."""
+"""Checks, before any run of a search, that its runs can branch from one another."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from mtk.schedules import WarmupStableDecay
 
 
 class Population:
-    """Checks that runs can take over the state of one another at the ends of intervals.
+    """Checks that runs can copy the state of one another at the ends of intervals.
 
     Args:
         interval: Steps of an interval.
@@ -27,11 +27,11 @@ class Population:
         self._first: dict[str, Any] = {}
 
     def __call__(self, built: Built) -> None:
-        """Checks one run, and that it is like those before.
+        """Checks one run, and that it fits the previous ones.
 
         Raises:
-            ValueError: If it has no two intervals, or one without an evaluation, or its state fits
-                no other run, or its learning rate cannot change.
+            ValueError: If it has fewer than two intervals, or one without an evaluation, its state
+                fits no other run, or its learning rate cannot change.
         """
         plan = built.plan
         ends = rungs.ends(plan, self.interval)
@@ -62,8 +62,8 @@ class Trunk:
     """Checks that runs can cool down at rungs, on branches off a constant learning rate.
 
     Args:
-        pauses: Where the trunk pauses for each rung.
-        ends: The rungs: where the branches have cooled down.
+        pauses: The steps at which the trunk pauses, one for each rung.
+        ends: The rungs: the steps at which the branches have cooled down.
     """
 
     def __init__(self, pauses: Sequence[int], ends: Sequence[int]):
@@ -74,8 +74,8 @@ class Trunk:
         """Checks one run.
 
         Raises:
-            ValueError: If its learning rate has another schedule than a trunk, or a rung has no
-                evaluation to branch from, or lies behind the run.
+            ValueError: If its learning rate does not have the schedule of a trunk, or a rung has no
+                evaluation to branch from, or lies after the end of the run.
         """
         schedule = rungs.rate_of(built.model)
         if not isinstance(schedule, WarmupStableDecay) or schedule.decay_from is not None:

@@ -1,4 +1,4 @@
-"""A run that begins where another one has paused: a branch of it."""
+"""Branches: runs that start from the pause of another run."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,25 +14,25 @@ from mtk.experiment.building import Built
 from mtk.experiment.run_description import RunDescription
 from mtk.experiment.run_folder import RunFolder
 
-# Of the plan, what must be equal where a run branches: the order of the data follows from it.
+# Fields of the plan that must be equal in a branch, since they determine the order of the data.
 SAME = ("batch_size", "evaluate_every", "seed")
-_OWN = ("module of ", "experiment.Checkpoints.")  # Of settings, what changes no training.
+_OWN = ("module of ", "experiment.Checkpoints.")  # Settings that do not change the training.
 
 
 def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str, int]) -> None:
-    """Makes the state of another run, where it has paused, the first checkpoint of this one.
+    """Makes the state of another run at its pause the first checkpoint of this run.
 
-    All of it is taken over: weights, optimizer, what is random, the callbacks' states and the
-    record. The learning rate is that of this run. Killed on the way, it is done again.
+    The whole state is copied: weights, optimizer, random generators, the callbacks' states and the
+    record. The learning rate is that of this run. If the process is killed, this is done again.
 
     Args:
-        built: What this run trains.
+        built: Data, model and plan of this run.
         folder: The opened run folder.
-        store: Of its checkpoints; there is none yet.
+        store: The store of its checkpoints, still empty.
         branch_from: See `mtk.experiment.Checkpoints`.
 
     Raises:
-        ValueError: If the other run has no sound checkpoint there, or does not fit this one.
+        ValueError: If the other run has no valid checkpoint there, or does not fit this one.
         OSError: If the folder cannot be written.
     """
     check(built)
@@ -44,7 +44,7 @@ def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str,
     growing.copy(snapshot.lengths, folder.path)
     _write_lineage(folder, parent, before, snapshot.step)
     model = built.model
-    model.make_train_function()  # It makes what is not made yet.
+    model.make_train_function()  # Creates variables that do not exist yet.
     rate = rungs.rate_of(model)
     own = keras.ops.convert_to_numpy(rate) if isinstance(rate, keras.Variable) else None
     checkpoints.assign(model, snapshot.variables)
@@ -57,15 +57,15 @@ def begin(built: Built, folder: RunFolder, store: Store, branch_from: tuple[str,
 def find(
     built: Built, folder: RunFolder, branch_from: tuple[str, int]
 ) -> tuple[RunFolder, Snapshot]:
-    """Returns the run to branch from, and the checkpoint with which it has paused.
+    """Returns the run to branch from, and the checkpoint of its pause.
 
     Args:
-        built: What this run trains.
+        built: Data, model and plan of this run.
         folder: This run's folder.
         branch_from: See `mtk.experiment.Checkpoints`.
 
     Raises:
-        ValueError: If there is no sound checkpoint there, or its plan does not fit.
+        ValueError: If there is no valid checkpoint there, or its plan does not fit.
     """
     parent = RunFolder(folder.path.parent / branch_from[0], {})
     snapshot = _paused(parent, branch_from[1])
@@ -74,10 +74,10 @@ def find(
 
 
 def check(built: Built) -> None:
-    """Checks that what a configuration says of the task weights holds where a run branches.
+    """Checks that the task weights of a configuration take effect in a branch.
 
     Raises:
-        ValueError: If the weights are a part of the state that the run takes over.
+        ValueError: If the weights are part of the state that the branch copies.
     """
     combiner = built.model.combiner
     if isinstance(combiner, StaticWeights) and combiner.schedule is not None:
@@ -89,7 +89,7 @@ def check(built: Built) -> None:
 
 
 def lineage(folder: RunFolder) -> list[dict[str, Any]]:
-    """Returns the runs that a run consists of, the first one first; empty if it is no branch."""
+    """Returns the runs that a run consists of, in order; empty if it is not a branch."""
     if not folder.lineage.exists():
         return []
     found: list[dict[str, Any]] = records.json_object(folder.lineage)["runs"]
@@ -97,11 +97,11 @@ def lineage(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def described(folder: RunFolder, method: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a run says of its method: weights that a branch has changed are not static.
+    """Returns the record of a run's method: weights that a branch has changed are not static.
 
     Args:
         folder: The run folder, with its `lineage.json` if it is a branch.
-        method: As `mtk.experiment.method.describe` makes it.
+        method: The record that `mtk.experiment.method.describe` returns.
     """
     runs = lineage(folder)
     if not runs:
@@ -114,7 +114,7 @@ def described(folder: RunFolder, method: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _paused(parent: RunFolder, step: int) -> Snapshot:
-    """Returns the checkpoint with which a run has paused."""
+    """Returns the checkpoint of a run's pause."""
     try:
         return Snapshot.load(parent.pause(step))
     except DamagedError as error:

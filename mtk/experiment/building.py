@@ -1,4 +1,4 @@
-"""Data and model of a run, as its arguments describe them."""
+"""Builds data and model of a run from its arguments."""
 
 import contextlib
 import functools
@@ -26,13 +26,13 @@ from mtk.workloads import Workload
 
 @dataclass(frozen=True)
 class Built:
-    """What a run trains, by what plan, and what it is selected by.
+    """The parts that a run trains, its plan and its monitor.
 
     Attributes:
         data: The workload.
         model: The compiled model.
         plan: Steps and evaluations.
-        monitor: What validation selects by.
+        monitor: The monitor by which validation selects.
         optimization: How a step changes the weights.
     """
 
@@ -46,7 +46,7 @@ class Built:
         """Returns the training batches from a step on."""
         return self._from(first_step) if first_step else self._all
 
-    # What is checked is what is trained on: to trace a pipeline takes as long as many steps.
+    # The same data set is checked and trained on: tracing a pipeline takes as long as many steps.
     @functools.cached_property
     def _all(self) -> tf.data.Dataset:
         return self._from(0)
@@ -59,26 +59,26 @@ class Built:
         """Checks that the model fits the batches.
 
         Raises:
-            ValueError: If it does not.
+            ValueError: If the model does not fit.
         """
         self.model.check(self.batches())
 
 
 @contextlib.contextmanager
 def started(training: Training, numerics: Numerics) -> Iterator[tf.distribute.Strategy]:
-    """Seeds what draws numbers, and yields the strategy of a run.
+    """Seeds the random generators, and yields the strategy of a run.
 
-    Without `deterministic` some operations (sums by several threads, on GPUs most of them) add up
-    in any order. TensorFlow cannot leave the deterministic mode again in one process.
+    Without `deterministic`, some operations (sums by several threads, on GPUs most of them) add up
+    in any order. A process cannot leave TensorFlow's deterministic mode again.
 
     Args:
         training: How long to train, with the seed.
-        numerics: On what to compute.
+        numerics: Precision and devices.
     """
     keras.utils.set_random_seed(training.seed)
     if numerics.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # First of all: several workers must know of one another before TensorFlow does anything.
+    # This comes first: workers must know one another before TensorFlow does anything.
     devices = numerics.strategy()
     with distribution.peers_watched(devices):
         yield devices
@@ -97,15 +97,15 @@ def build(
 
     Args:
         devices: The strategy.
-        workload: As for `mtk.experiment.run`, like the others.
+        workload: See `mtk.experiment.run`, as for the other arguments.
         training: How long to train.
         combiner: Factory of the combiner.
         sharing: Which variables tasks share.
         optimization: How a step changes the weights.
-        numerics: In what to compute.
+        numerics: Precision and devices.
 
     Raises:
-        ValueError: If they do not fit one another.
+        ValueError: If the arguments do not fit one another.
     """
     with devices.scope(), _computing_in(numerics.precision):
         with display.stage("Reading the data"):
@@ -145,7 +145,7 @@ def build(
 
 @contextlib.contextmanager
 def _computing_in(precision: Precision) -> Iterator[None]:
-    """Builds the layers made inside under a dtype policy, and restores Keras' own afterwards."""
+    """Sets Keras' dtype policy for the layers built inside, and restores the previous one."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

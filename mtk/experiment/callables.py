@@ -1,4 +1,4 @@
-"""What functions and classes are: by their names, or by their code and what it reads."""
+"""Identity of functions and classes: by name, or by their code and the values it reads."""
 
 import dis
 import hashlib
@@ -23,15 +23,15 @@ def _own_name(value: Any) -> str:
 
 
 def is_named(value: Any) -> bool:
-    """Whether a function or class is what its module has under its name.
+    """Whether the module of a function or class has this object under its name.
 
-    Gin puts a class in its place that is derived from it.
+    Gin replaces a class by a subclass of it.
     """
     module = sys.modules.get(getattr(value, "__module__", None) or "builtins")
     if not callable(value) or not _own_name(value) or module is None:
         return False
     if module.__name__ == "__main__" and not hasattr(module, "__file__"):
-        return False  # In an interactive session a name means now this, now that.
+        return False  # In an interactive session, a name can be redefined.
     try:
         found = operator.attrgetter(_own_name(value))(module)
     except AttributeError:
@@ -40,20 +40,20 @@ def is_named(value: Any) -> bool:
 
 
 def closure(function: types.FunctionType) -> dict[str, Any]:
-    """Returns what a function holds of the functions that it was made in."""
+    """Returns the closure variables of a function, by name."""
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             found[name] = cell.cell_contents
-        except ValueError:  # Not assigned yet.
+        except ValueError:  # The variable is not assigned yet.
             found[name] = ...
     return found
 
 
 def globals_read(function: types.FunctionType) -> dict[str, Any]:
-    """Returns the globals that a function reads and that are data.
+    """Returns the globals that a function reads, if they are data.
 
-    Others are what a module defines under a name.
+    Other globals are objects that a module defines under a name.
     """
     found = {name: function.__globals__.get(name) for name in _names_read(function.__code__)}
     return {name: value for name, value in found.items() if value is not None and _is_data(value)}
@@ -74,7 +74,7 @@ def defaults(function: types.FunctionType) -> dict[str, Any]:
 
 
 def code_bytes(code: types.CodeType) -> bytes:
-    """Returns what a function does, without where it stands."""
+    """Returns the code of a function as bytes, without its location in the source."""
     constants = [
         code_bytes(c) if isinstance(c, types.CodeType) else _constant(c) for c in code.co_consts
     ]
@@ -95,26 +95,26 @@ def _is_data(value: Any) -> bool:
 
 
 def digest(content: bytes) -> str:
-    """Returns a short hash of a content."""
+    """Returns a short hash."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def called(name: str, factory: Callable[..., Any], **given: Any) -> Any:
-    """Returns what a factory makes that was given for an argument of a run.
+    """Calls a factory that was given as an argument of a run, and returns the result.
 
     Args:
-        name: Of the argument.
-        factory: What is called.
-        **given: With what it is called.
+        name: Name of the argument.
+        factory: The factory.
+        **given: Its keyword arguments.
 
     Raises:
-        ValueError: If it raises anything but what tells of bad input, which is passed on.
+        ValueError: If the factory raises; errors about bad input are passed on.
     """
     try:
         return factory(**given)
     except (ValueError, OSError, ImportError):
         raise
-    except Exception as error:  # Whatever the class of somebody else raises.
+    except Exception as error:  # The user's class may raise anything.
         raise ValueError(
             f"`{name}` cannot be created: {type(error).__name__}: {error}. Use --traceback for "
             "details."

@@ -1,4 +1,4 @@
-"""Saves a run while it goes on, and takes it up where it was saved."""
+"""Saves a run during training, and resumes it from a checkpoint."""
 
 import contextlib
 import dataclasses
@@ -18,12 +18,12 @@ from mtk.trainer import MultiTaskModel
 
 
 class Position(NamedTuple):
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
-        step: The steps done.
+        step: Number of steps done.
         evaluated: Whether the evaluation at this step, if one is due, is done.
-        stopped: Whether a callback has ended the training.
+        stopped: Whether a callback has stopped the training.
     """
 
     step: int = 0
@@ -32,20 +32,20 @@ class Position(NamedTuple):
 
 
 class Checkpointing(StepCallback):
-    """Writes a checkpoint every so many seconds, and at each evaluation.
+    """Writes a checkpoint at regular times, and at each evaluation.
 
-    It must be the last callback: what the others do at a step belongs to its state. When a signal
-    has come, it writes a last one and raises `InterruptedRunError`. Values are copied to the host
-    between two steps, and written in the background.
+    It must be the last callback, since the saved state of a step includes what the other callbacks
+    do at this step. After a signal, it writes a last checkpoint and raises `InterruptedRunError`.
+    Values are copied to the host between two steps, and written in the background.
 
     Args:
         folder: The opened run folder.
         others: The callbacks with a state.
-        preemption: What notes the signals.
+        preemption: The handler of signals.
         options: How often to save, and how many to keep.
 
     Attributes:
-        held_up: Seconds that the training waited for checkpoints.
+        held_up: Seconds for which the training waited for checkpoints.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Checkpointing(StepCallback):
         self._pinned = folder.checkpoints / "unfinished.pinned.weights.h5"
 
     def restore(self, model: MultiTaskModel) -> Position:
-        """Brings the model, the callbacks and the files to the newest checkpoint.
+        """Restores the model, the callbacks and the files from the newest checkpoint.
 
         Args:
-            model: The compiled model, as it was when the run began.
+            model: The compiled model, in its state at the start of the run.
 
         Returns:
-            Where the run stands.
+            The progress of the run.
 
         Raises:
             ValueError: If the record has lost lines; nothing is changed.
@@ -85,7 +85,7 @@ class Checkpointing(StepCallback):
         self.folder.selected.unlink(missing_ok=True)
         if snapshot is None:
             return Position()
-        model.make_train_function()  # It makes what is not made yet, and sets notes to nothing.
+        model.make_train_function()  # Creates missing variables and resets notes.
         checkpoints.assign(model, snapshot.variables, self.preemption.workers.index)
         for path in snapshot.files.values():
             with atomic.replacing(self.folder.selected) as unfinished:
@@ -95,22 +95,22 @@ class Checkpointing(StepCallback):
         return Position(*snapshot.state["position"])
 
     def reassign(self) -> None:
-        """Gives the model's variables the values that they had at the last checkpoint."""
+        """Resets the model's variables to their values at the last checkpoint."""
         assert self.last is not None
         checkpoints.assign(self.model, self.last.variables, self.preemption.workers.index)
 
     def refill_metrics(self) -> None:
-        """Has the next of Keras' epochs begin with the metrics of the last checkpoint."""
+        """Makes the next Keras epoch start with the metrics of the last checkpoint."""
         self._refill = True
 
     def begin(self) -> None:
         self.preemption.check()
-        self._set_states()  # The other callbacks may have begun again.
+        self._set_states()  # The other callbacks may have been reset.
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self.preemption.forget_pace()
-        if self._refill:  # Keras has just emptied the metrics.
+        if self._refill:  # Keras has just reset the metrics.
             self.reassign()
             self._refill = False
 
@@ -127,7 +127,7 @@ class Checkpointing(StepCallback):
     def on_test_begin(self, logs: Any = None) -> None:
         del logs
         self.preemption.forget_pace()
-        # Keras' evaluation uses up the metrics of the training.
+        # Keras' evaluation resets the metrics of the training.
         self._before_evaluation = self._snapshot(evaluated=False)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -147,11 +147,11 @@ class Checkpointing(StepCallback):
         self._watch_writer(wait=True)
 
     def forget_damaged(self) -> None:
-        """Removes the damaged checkpoints that were put aside: a finished run needs none."""
+        """Removes the damaged checkpoints that were set aside, which a finished run does not need."""
         self.writer.store.forget_damaged()
 
     def close(self) -> None:
-        """Ends what runs in the background."""
+        """Stops the background work."""
         self.writer.close()
         with contextlib.suppress(OSError):  # The folder may be gone.
             self._pinned.unlink(missing_ok=True)
@@ -164,7 +164,9 @@ class Checkpointing(StepCallback):
 
     def _snapshot(self, evaluated: bool) -> Snapshot:
         started = time.monotonic()
-        with contextlib.suppress(OSError):  # It comes again when the checkpoint is written.
+        with contextlib.suppress(
+            OSError
+        ):  # The error is raised again when the checkpoint is written.
             self._flush()
         position = Position(self.step, evaluated, self.model.stop_training)
         state = {
@@ -200,7 +202,7 @@ class Checkpointing(StepCallback):
             other.flush()
 
     def _pin_files(self) -> dict[str, Path]:
-        """Holds on to the selected weights of now: others may come while they are written."""
+        """Keeps the currently selected weights: they may be replaced while they are written."""
         self._pinned.unlink(missing_ok=True)
         if not self.folder.selected.exists():
             return {}
@@ -214,7 +216,7 @@ class Checkpointing(StepCallback):
             self._report(error)
 
     def _report(self, error: OSError) -> None:
-        """Goes on without a checkpoint that could not be written, if there is an older one."""
+        """Continues without a checkpoint that could not be written, if there is an older one."""
         self.folder.check_there(error)
         problem = f"The checkpoint could not be written: {errors.message(error)}"
         if not self.writer.store:

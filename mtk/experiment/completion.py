@@ -1,4 +1,4 @@
-"""The end of a run: what it has reached, and the files that serve it."""
+"""The end of a run: its final results, and the files for serving."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,11 @@ from mtk.export import export, export_module, save_keras
 from mtk.trainer import MultiTaskModel, batch
 from mtk.workloads import Workload
 
-_GRAPH_BYTES = 1 << 18  # what an export holds besides the variables, at least
+_GRAPH_BYTES = 1 << 18  # smallest size of an export besides the variables
 
 
 class Watchers(NamedTuple):
-    """The callbacks whose findings outlive `fit`."""
+    """The callbacks whose results are used after `fit`."""
 
     board: callbacks.TaskBoard
     log: callbacks.MetricsLog
@@ -29,17 +29,17 @@ class Watchers(NamedTuple):
 
 
 def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str, Any]:
-    """Measures train at the final step, then test at the selected one, and leaves its weights.
+    """Measures train at the final step, then test at the selected one, whose weights it keeps.
 
-    Of a sealed test nothing is measured.
+    A sealed test is not measured.
 
     Args:
         built: What was trained.
-        watchers: What its callbacks have found.
-        preemption: What notes signals; they end it between two batches.
+        watchers: The callbacks with their results.
+        preemption: The handler of signals; a signal stops the measurement between two batches.
 
     Returns:
-        What `result.json` says of a finished run.
+        The content of `result.json` for a finished run.
 
     Raises:
         ValueError: If there is no step to select.
@@ -91,14 +91,14 @@ def finish(built: Built, watchers: Watchers, preemption: Preemption) -> dict[str
 
 
 def export_all(built: Built, folder: RunFolder) -> None:
-    """Writes the network for those who serve it.
+    """Exports the network for serving.
 
     Args:
         built: What was trained, with the weights to export.
         folder: The run folder.
 
     Raises:
-        OSError: If there is no room.
+        OSError: If there is not enough disk space.
     """
     network = built.model.network
     served = built.data.serving(network)
@@ -106,7 +106,7 @@ def export_all(built: Built, folder: RunFolder) -> None:
     needed = (2 + len(served)) * (size + _GRAPH_BYTES)
     resources.require(folder.path, needed, "saved_model and model.keras")
     spec = built.data.validation(built.plan.batch_size).element_spec
-    # Tasks that `compile` has made are called after the outputs; others only have their order.
+    # Tasks made by `compile` are named after the outputs; others only have their order.
     has_order = all(task.path is None for task in built.model.tasks)
     names = built.model.task_names if has_order else None
     export(network, folder.saved_model, batch.inputs_of(spec), names=names)
@@ -116,11 +116,11 @@ def export_all(built: Built, folder: RunFolder) -> None:
 
 
 def diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
-    """Returns what `result.json` says of a run that has diverged.
+    """Returns the content of `result.json` for a run that has diverged.
 
     Args:
         model: What was trained.
-        watchers: What its callbacks have found.
+        watchers: The callbacks with their results.
     """
     selection, divergence = watchers.selection, watchers.divergence
     return {
@@ -135,7 +135,7 @@ def diverged(model: MultiTaskModel, watchers: Watchers) -> dict[str, Any]:
 
 
 def _number_of_examples(examples: Iterable[Any]) -> int:
-    """Counts what batches hold; in a batch of shares each task has its own."""
+    """Counts the examples of batches; in a batch of shares, each task has its own examples."""
     shares = (list(b.values()) if isinstance(b, dict) else [b] for b in examples)
     return sum(len(tf.nest.flatten(share)[0]) for batch in shares for share in batch)
 
@@ -143,7 +143,7 @@ def _number_of_examples(examples: Iterable[Any]) -> int:
 def _scores(
     model: MultiTaskModel, data: Workload, preemption: Preemption, splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Returns the workload's scores of each split, named as the logs of Keras are."""
+    """Returns the workload's scores of each split, named as in Keras' logs."""
     found = {}
     for split in splits:
         preemption.check()
@@ -152,5 +152,5 @@ def _scores(
 
 
 def _skipped(model: MultiTaskModel) -> int:
-    # Over several replicas a variable is many; this takes the first.
+    # With several replicas, a variable has several copies; this takes the first.
     return int(keras.ops.convert_to_numpy(model.skipped_steps))

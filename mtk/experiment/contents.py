@@ -1,4 +1,4 @@
-"""Values as texts that are equal for equal values in every process, and for no others."""
+"""Texts for values: equal for equal values in any process, and different otherwise."""
 
 import copyreg
 import enum
@@ -25,36 +25,36 @@ from mtk.experiment.callables import (
     name_of,
 )
 
-_LONGEST = 400  # Characters of a text that are kept; of the others, a hash.
-# What Python and abstract classes add to the body of a class.
+_LONGEST = 400  # Characters of a text that are kept; the rest is hashed.
+# Attributes that Python and abstract classes add to the body of a class.
 NOT_ITS_BODY = {"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "_abc_impl"}
 NOT_ITS_BODY |= {"__firstlineno__", "__static_attributes__", "__abstractmethods__"}
 NOT_ITS_BODY |= {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
 
 
 class UnidentifiedError(ValueError):
-    """A value of which nothing tells it from others."""
+    """A value that cannot be told apart from others."""
 
 
 def identified(value: Any) -> str:
-    """Returns a text that tells a value from every other one, in any process.
+    """Returns a text that identifies a value in any process.
 
-    What a module defines under a name is known by module and name: its code is a matter of the
-    version. Functions and classes made inside a function, lambdas, and those of an interactive
-    session are known by their code and what they hold: defaults, closures, and plain values of the
-    globals that they read. Partials, methods and instances are known by their parts.
+    Objects that a module defines under a name are identified by module and name: their code belongs
+    to the version. Functions and classes made inside a function, lambdas, and those of an
+    interactive session are identified by their code, defaults, closures, and plain values of the
+    globals that they read. Partials, methods and instances are identified by their parts.
 
     Args:
-        value: Anything.
+        value: Any object.
 
     Raises:
-        UnidentifiedError: If it holds what nothing tells from others, such as an open file.
+        UnidentifiedError: If it contains an object that cannot be identified, such as an open file.
     """
     return _shortened(_Reader().text(value))
 
 
 class _Reader:
-    """Reads one value; knows what it is inside of, since values may hold themselves."""
+    """Reads one value; keeps track of its containers, since values may contain themselves."""
 
     def __init__(self) -> None:
         self._inside: list[Any] = []
@@ -94,7 +94,7 @@ class _Reader:
         return self._instance(value)
 
     def _local(self, method: types.MethodType) -> str:
-        """Returns what tells a method that is not its class's own from it."""
+        """Returns what distinguishes a method from that of its class, if it is another one."""
         function: Any = method.__func__
         of_class = inspect.getattr_static(
             method.__self__ if isinstance(method.__self__, type) else type(method.__self__),
@@ -134,7 +134,7 @@ class _Reader:
             return f"{kind}({self._keras(value)})"
         if isinstance(value, tf.distribute.Strategy):
             return f"{kind}{value.extended.worker_devices}"
-        # Keras pickles what can be saved as an archive with its date.
+        # Keras pickles saveable objects as an archive that contains the date.
         parts = dict(vars(value)) if hasattr(value, "_unpickle_model") else _reduced(value)
         return f"{kind}({', '.join(self._named(parts.items()))})"
 
@@ -185,7 +185,7 @@ def _array(reader: _Reader, array: np.ndarray) -> str:
 def _numpy(value: Any) -> np.ndarray:
     try:
         return np.asarray(keras.ops.convert_to_numpy(value))
-    except Exception as error:  # Whatever TensorFlow raises for a tensor without a value.
+    except Exception as error:  # TensorFlow raises different errors for a tensor without a value.
         raise _unidentified(value) from error
 
 
@@ -197,7 +197,7 @@ def _config(value: Any) -> Any:
 
 
 def _without_counts(config: Any) -> Any:
-    """Leaves out the numbers that Keras appends to automatic names, as in "sgd_3"."""
+    """Removes the numbers that Keras appends to automatic names, as in "sgd_3"."""
     if isinstance(config, dict):
         return {
             key: re.sub(r"_\d+$", "", part)
@@ -209,12 +209,12 @@ def _without_counts(config: Any) -> Any:
 
 
 def _reduced(value: Any) -> dict[str, Any]:
-    """Returns the parts that an instance is made of, as `copy` and `pickle` see it."""
+    """Returns the parts of an instance, as defined for `copy` and `pickle`."""
     try:
         made = value.__reduce_ex__(2)
-    except Exception as error:  # Whatever a class raises that cannot be copied.
+    except Exception as error:  # A class that cannot be copied may raise anything.
         raise _unidentified(value) from error
-    if isinstance(made, str):  # A name, which need not be its own.
+    if isinstance(made, str):  # A global name, which need not be that of the value.
         if not hasattr(value, "__wrapped__"):
             raise _unidentified(value)
         return {"of": value.__wrapped__}

@@ -1,4 +1,4 @@
-"""What a run would be: its size, memory and time, before it is started."""
+"""Size, memory and time of a run, before it is started."""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from mtk.monitor import Monitor
 from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
-_MOST_LAYERS = 5  # that are named
+_MOST_LAYERS = 5  # that are listed
 
 
 def describe(
@@ -27,18 +27,18 @@ def describe(
     monitor: Monitor,
     batch_size: int | None = None,
 ) -> str:
-    """Makes a few steps of a run and describes it.
+    """Takes a few steps of a run and describes it.
 
     Args:
         model: The compiled and checked model; the steps change it.
         data: The workload.
         plan: Steps and evaluations.
-        monitor: What validation selects by.
-        batch_size: Examples of the steps; by default those of the run, or what fits in memory.
+        monitor: The monitor by which validation selects.
+        batch_size: Examples per step; by default those of the run, or as many as fit in memory.
 
     Returns:
         The configuration in force, the model's size, how its variables are shared, tasks, steps,
-        memory, and the time of a step.
+        memory, and the time per step.
     """
     batches = data.train(plan.batch_size, plan.steps, plan.seed)
     size = step_timing.fitting(model, data, plan) if batch_size is None else batch_size
@@ -97,7 +97,7 @@ def _devices(model: MultiTaskModel, batch_size: int) -> list[str]:
     strategy = model.distribute_strategy
     replicas = strategy.num_replicas_in_sync
     workers = Workers(strategy)
-    if strategy is tf.distribute.get_strategy():  # The default one, which does not tell.
+    if strategy is tf.distribute.get_strategy():  # The default strategy does not report devices.
         own = [tf.zeros(()).device]
     else:
         own = list(strategy.extended.worker_devices)
@@ -131,7 +131,7 @@ def _size(model: MultiTaskModel) -> list[str]:
 
 
 def sharing(model: MultiTaskModel) -> dict[str, Any]:
-    """Returns where each trainable variable was found to belong, or was put, by its path.
+    """Returns where each trainable variable belongs, as found or as given, by its path.
 
     Args:
         model: A model that has seen a batch.
@@ -146,7 +146,7 @@ def sharing(model: MultiTaskModel) -> dict[str, Any]:
 
 
 def _layers(variables: Iterable[keras.Variable]) -> str:
-    """Returns the first and last layers that variables belong to, in words."""
+    """Returns the first and last layers of variables, in words."""
     names = list(dict.fromkeys(variable.path.rpartition("/")[0] for variable in variables))
     if len(names) > _MOST_LAYERS:
         names = [*names[: _MOST_LAYERS - 1], "...", names[-1]]

@@ -1,4 +1,4 @@
-"""What an exported network reaches on a split of a workload."""
+"""Evaluates an exported network on a split of a workload."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,20 +21,20 @@ def evaluate(
     batch_size: int = 256,
     known: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates an exported network, by the same losses and metrics as in training.
+    """Evaluates an exported network with the same losses and metrics as in training.
 
     Args:
         workload: Factory of the tasks and their data.
-        saved_model: What `mtk.export.load` reads.
+        saved_model: An export that `mtk.export.load` reads.
         split: "train", "validation" or "test".
-        batch_size: Examples at a time; the figures do not depend on it.
-        known: The fingerprint of the data that the network was trained on, if they should be the
-            same. With others the figures are those of the data that are there, with a warning.
+        batch_size: Examples at a time; the results do not depend on it.
+        known: The fingerprint of the data that the network was trained on, if the data should be
+        the same. If they differ, the given data are evaluated, with a warning.
 
     Returns:
         The split and what was evaluated, the mean "loss", and `"tasks": {task: {metric: value}}`;
-        "signatures" says how scores of the workload's own were computed, where it has any, and
-        "other_data" what differs from the data that are known.
+        "signatures" describes how the workload's own scores were computed, if it has any, and
+        "other_data" the differences from the known data.
 
     Raises:
         ValueError: If an argument is out of range, or the network cannot be loaded or does not
@@ -68,31 +68,31 @@ def launch(
     run_folder: Path | None = None,
     trust: bool = False,
 ) -> dict[str, Any]:
-    """Evaluates on what a configuration of a run describes, on one device.
+    """Evaluates on the workload of a run's configuration, on one device.
 
     Args:
         files: Gin files; later files override earlier ones.
-        bindings: Gin statements that overlay the files.
-        path: As `evaluate` reads it.
-        split: As in `evaluate`.
-        run_folder: The folder of the run whose own configuration `files` are, if they are.
-        trust: Whether such a configuration may name whatever it does, as other `files` may.
+        bindings: Gin statements that override the files.
+        path: The export; see `evaluate`.
+        split: See `evaluate`.
+        run_folder: The folder of the run, if `files` are the run's own configuration.
+        trust: Whether such a configuration may use any names, as other `files` may.
 
     Returns:
-        As `evaluate`.
+        See `evaluate`.
 
     Raises:
         ConfigError: If a configuration is wrong, or one that comes with the network is not trusted.
     """
     known = None if run_folder is None else _checked(run_folder, split)
     config.parse(files, bindings, trust or run_folder is None)
-    config.bound(run, given=("run_dir",))  # Raises what is missing.
+    config.bound(run, given=("run_dir",))  # Raises an error if something is missing.
     size = config.bound(Optimization)().batch_size
     return evaluate(config.values(run)["workload"], path, split, size, known)
 
 
 def described(figures: Mapping[str, Any]) -> str:
-    """Returns the figures in words."""
+    """Returns the results in words."""
     first = f"{figures['saved_model']} on the {figures['split']} split of {figures['workload']}:"
     loss = figures["loss"]
     mean = f"  Mean loss: {'NaN' if loss is None else f'{loss:.4f}'}"
@@ -101,11 +101,11 @@ def described(figures: Mapping[str, Any]) -> str:
 
 
 def _checked(run_folder: Path, split: str) -> Mapping[str, str] | None:
-    """Returns the fingerprint of a finished run's data, if it says so.
+    """Returns the fingerprint of a finished run's data, if the run records it.
 
     Raises:
-        ValueError: If its configuration is not the one that it wrote, its result another run's, or
-            its test sealed.
+        ValueError: If its configuration was changed, its result belongs to another run, or its test
+            is sealed.
     """
     folder = RunFolder(run_folder, {})
     result = folder.read_result() if folder.finished else {}
@@ -127,7 +127,7 @@ def _checked(run_folder: Path, split: str) -> Mapping[str, str] | None:
 
 
 def _other_data(data: Workload, known: Mapping[str, str] | None) -> list[str]:
-    """Returns what differs between the data and those that are known, a line each."""
+    """Returns the differences between the data and the known data, one per line."""
     differences = fingerprint.difference(known, data.fingerprint()) if known else ""
     if differences:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""What makes two starts the same run: its arguments and its configuration."""
+"""The settings that identify a run: its arguments and its configuration."""
 
 import inspect
 import sys
@@ -10,17 +10,17 @@ from mtk import config
 from mtk.experiment.contents import UnidentifiedError, identified
 from mtk.experiment.options import GROUPS
 
-# Where a run is written, recorded and paused is not what it computes.
+# These settings only control where a run is written, recorded and paused, not its computation.
 _NOT_THE_RUN = ("run_dir", "profile_steps", "pause_at", "keep_pauses")
 _MAIN = f"{config.MODULE_OF}__main__"
 
 
 def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the arguments of a run and every binding in force, as texts by their names.
+    """Returns the arguments of a run and every binding in force, as texts by name.
 
-    What comes from the configuration has the text of its binding; what is given otherwise, a text
-    of its contents, even where the configuration binds something else. An argument that is a group
-    is told field by field. Names in texts have their modules beside them, by keys that begin with
+    A value from the configuration has the text of its binding; a value given in another way has a
+    text of its contents, even if the configuration binds something else. An argument group has a
+    text per field. The modules of names in texts are recorded under keys that begin with
     "module of ".
 
     Args:
@@ -28,7 +28,7 @@ def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict
         arguments: Its arguments by name.
 
     Raises:
-        ValueError: If nothing tells an argument from others.
+        ValueError: If an argument cannot be identified.
     """
     bindings = config.bindings()
     for owner, name, value in _flat(function, arguments):
@@ -40,7 +40,7 @@ def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict
             bindings[key] = _text(name, value)
     found = {**bindings, **config.modules()}
     if any("__main__." in text for text in found.values()):
-        # Two programs may call two things alike.
+        # Two programs may use the same name for different objects.
         found[_MAIN] = str(getattr(sys.modules["__main__"], "__file__", "an interactive session"))
     return found
 
@@ -48,7 +48,7 @@ def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict
 def _flat(
     function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Iterator[tuple[Callable[..., Any], str, Any]]:
-    """Yields what is bound, the name of a parameter of it, and its value."""
+    """Yields each bound function or class, the name of one of its parameters, and the value."""
     for name, value in arguments.items():
         if isinstance(value, GROUPS):
             yield from ((type(value), f.name, getattr(value, f.name)) for f in fields(value))
@@ -57,12 +57,12 @@ def _flat(
 
 
 def alike(settings: Mapping[str, str]) -> dict[str, str]:
-    """Returns what is the same for several workers: their programs may lie in different places."""
+    """Returns the settings that are equal on all workers, whose programs may have other paths."""
     return {name: text for name, text in settings.items() if name != _MAIN}
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Returns the settings that differ, a line each; empty if none does."""
+    """Returns the settings that differ, one per line; empty if none do."""
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return "\n".join(
         f"  {name}: {before.get(name, 'not set')} in the folder, {now.get(name, 'not set')} now"
@@ -84,7 +84,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _comes_from(bound: Any, value: Any) -> bool:
-    """Tells whether gin has made an argument of what a configuration binds to it."""
+    """Returns whether gin made an argument from the value that a configuration binds to it."""
     if not isinstance(bound, config.Reference):
         return bool(config.refers(bound) or bound == value)
     if bound.evaluated or value is bound.target:

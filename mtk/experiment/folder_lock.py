@@ -9,10 +9,10 @@ from mtk import locks
 
 
 class FolderLock:
-    """A lock that the system takes away when the process ends, however it ends.
+    """A lock that the system releases when the process ends, however it ends.
 
     Args:
-        path: File to lock; made where it is missing, and never removed.
+        path: File to lock; created if it is missing, and never removed.
     """
 
     def __init__(self, path: Path):
@@ -46,12 +46,12 @@ class FolderLock:
                 stacklevel=2,
             )
         self._descriptor = descriptor
-        with contextlib.suppress(OSError):  # On a full disk the others do not learn whose it is.
+        with contextlib.suppress(OSError):  # On a full disk, others do not see the owner.
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        """Gives the lock back, if it is held."""
+        """Releases the lock, if it is held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -9,18 +9,18 @@ from typing import Any
 from mtk import config, hparams
 from mtk.experiment.run_folder import RunFolder
 
-# In this order the tab shows them.
+# The tab shows them in this order.
 _SPLITS = ("test", "validation", "train")
-# A longer value tells a reader nothing in a table.
+# Longer values are not readable in a table.
 _LONGEST = 200
 
 
 def write(folder: RunFolder, result: Mapping[str, Any]) -> None:
-    """Writes what the tab shows of a run that has ended, those metrics first that test measured.
+    """Writes the data of the tab for a run that has ended, metrics of the test split first.
 
     Args:
         folder: The run folder.
-        result: What its `result.json` will hold.
+        result: The content of its future `result.json`.
     """
     metrics = {
         f"{split}/{task}/{name}": value
@@ -46,7 +46,7 @@ def write(folder: RunFolder, result: Mapping[str, Any]) -> None:
 
 
 def _value(text: str) -> str | float | bool:
-    """Returns a number or a truth value as such, anything else as it is written."""
+    """Returns a number or boolean as such, any other value as its text."""
     value: Any = text
     with contextlib.suppress(ValueError, SyntaxError):
         value = ast.literal_eval(text)

@@ -1,4 +1,4 @@
-"""Many runs: a grid of methods and values, done on one machine or many, once each."""
+"""Studies: a grid of methods and values, each run done once, on one or several machines."""
 
 from mtk.errors import StudyError
 from mtk.study import engines

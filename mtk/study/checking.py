@@ -1,4 +1,4 @@
-"""Builds what the runs of a study need once, before the first of them is started."""
+"""Builds everything that the runs of a study need once, before the first run is started."""
 
 import functools
 import multiprocessing
@@ -17,7 +17,7 @@ from mtk.study.progress import Progress
 
 _SHOWN = 5  # problems
 _BEGUN = (State.FINISHED, State.DIVERGED, State.RUNNING)
-# Under any other strategy variables belong to one object of it, and so to one run.
+# Under any other strategy, variables belong to one strategy object, and so to one run.
 _ONE_DEVICE = ("None", ".single")
 
 
@@ -28,18 +28,18 @@ def check(
     retry_failed: bool = False,
     further: Callable[[Any], None] | None = None,
 ) -> None:
-    """Builds data, network, combiner and plan of enough runs to meet every value of every method.
+    """Builds data, network, combiner and plan of enough runs to cover each value of each method.
 
-    For the first run of each method a training step is traced too. Values that a run of the folder
-    has been begun with are known to be right. Nothing is written. A process of its own does it, so
-    that TensorFlow starts no threads in this one, which may be forked.
+    For the first run of each method, a training step is also traced. Values with which a run in the
+    folder has already started are known to be valid. Nothing is written. The check runs in a
+    separate process, so that TensorFlow starts no threads in this one, which may be forked.
 
     Args:
-        runs: All that are known.
+        runs: All known runs.
         folder: The study folder.
-        progress: Where to say what is done.
-        retry_failed: Whether runs that have failed are done again.
-        further: Checks what was built of a run; see `mtk.experiment.check`.
+        progress: Where to report progress.
+        retry_failed: Whether failed runs are repeated.
+        further: An additional check of what was built for a run; see `mtk.experiment.check`.
 
     Raises:
         StudyError: If a run could not be started.
@@ -70,11 +70,11 @@ def check(
 
 
 def covering(runs: Sequence[Run], begun: Sequence[Run]) -> Iterator[Run]:
-    """Yields runs until each value of each method was met once.
+    """Yields runs until each value of each method is covered once.
 
     Args:
         runs: The runs.
-        begun: Runs whose values need not be met again.
+        begun: Runs whose values need not be covered again.
     """
     met = {value for run in begun for value in _values(run)}
     for run in runs:
@@ -96,7 +96,7 @@ def _has_begun(folder: StudyFolder, run: Run) -> bool:
 def _outcomes(
     runs: Sequence[Run], begun: Sequence[Run], further: Callable[[Any], None] | None
 ) -> Iterator[str]:
-    """Yields what is wrong with each run, empty where nothing is."""
+    """Yields the problem of each run, an empty string if there is none."""
     context = multiprocessing.get_context("fork" if may_fork() else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     traced = {run.method for run in begun}
@@ -139,7 +139,7 @@ def _build_all(
 
 
 class _Builder:
-    """Builds runs one after the other, with the data and network of the last one if they fit."""
+    """Builds runs one after another, reusing the data and network of the last one if they fit."""
 
     def __init__(self, further: Callable[[Any], None] | None = None) -> None:
         self._further = further
@@ -147,12 +147,12 @@ class _Builder:
         self._data: Any = None
 
     def problem(self, lines: Sequence[Any], trace: bool) -> str:
-        """Returns what is wrong with a configuration, empty if nothing is."""
+        """Returns the problem of a configuration, an empty string if there is none."""
         from mtk import config
 
         try:
             self._build(lines, trace)
-        except Exception as error:  # Whatever it is, the run would meet it.
+        except Exception as error:  # The run would fail with the same error.
             expected = isinstance(error, (ValueError, OSError, ImportError))
             return ("" if expected else f"{type(error).__name__}: ") + config.explain(error)
         return ""
@@ -161,7 +161,7 @@ class _Builder:
         from mtk import config, experiment
 
         draft = config.Draft.of(lines)
-        config.apply(draft)  # Places of what is wrong are known from here on.
+        config.apply(draft)  # From here on, errors name their locations.
         own = ("workload", "run_dir")
         check = config.bound(experiment.run, given=own, instead=experiment.check)
         factory = config.values(experiment.run)["workload"]

@@ -1,4 +1,4 @@
-"""The folder of a study: the only place where its state is kept."""
+"""The folder of a study, the only place where its state is kept."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from mtk.study.lease import Lease, is_taken
 from mtk.study.run_log import FULL, RunLog
 from mtk.study.spec import Study
 
-_LEAST_ROOM = 1 << 18  # bytes, without which no run gets far
+_LEAST_ROOM = 1 << 18  # bytes of free space that any run needs
 
 
 class State(Enum):
@@ -34,12 +34,12 @@ class State(Enum):
 
 
 class StudyFolder:
-    """Paths of a study folder, and what they say of each run.
+    """Paths of a study folder, and the state of each run that its files record.
 
-    `study.json` lists the runs; for each there is, by its hash, `configs/<hash>.gin` (what it is
-    asked to do), `runs/<hash>/` (its run folder), `logs/<hash>.log` (what it said),
-    `leases/<hash>` (who is doing it) and, where it is not to go to its end yet, `pauses/<hash>`
-    (the step at which it pauses). `run_log.jsonl` has a line for each time that a run stopped.
+    `study.json` lists the runs. Each run has, by its hash, `configs/<hash>.gin` (its
+    configuration), `runs/<hash>/` (its run folder), `logs/<hash>.log` (its output),
+    `leases/<hash>` (the process that is doing it) and, if it must not run to its end yet,
+    `pauses/<hash>` (the step at which it pauses). `run_log.jsonl` has a line per stop of a run.
 
     Args:
         path: The folder.
@@ -63,7 +63,7 @@ class StudyFolder:
         return Lease(self._lease(run))
 
     def state(self, run: str) -> State:
-        """Returns what has become of a run."""
+        """Returns the state of a run."""
         folder = self.run_dir(run)
         if (folder / "result.json").exists():
             if self.losses(run):
@@ -78,14 +78,14 @@ class StudyFolder:
         return State.RUNNING if is_taken(self._lease(run)) else State.PENDING
 
     def pause_at(self, run: str) -> int | None:
-        """Returns the step at which a run is to pause; None if it goes to its end."""
+        """Returns the step at which a run must pause; None if it continues to its end."""
         step = _read(self.path / "pauses" / run).get("step")
         return step if isinstance(step, int) else None
 
     def set_pause(self, run: str, step: int | None) -> None:
-        """Has a run pause at a step, or at none; never before the one that it had.
+        """Sets the step at which a run pauses, or None; never earlier than the current one.
 
-        Several searches may work on one folder, and one may be behind.
+        Several searches may work on one folder, and one may lag behind the others.
         """
         path = self.path / "pauses" / run
         path.parent.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ class StudyFolder:
     def rung(self, run: str, step: int) -> dict[str, float]:
         """Returns the validation loss of each task where a run paused, NaN if it is not finite.
 
-        Empty if it has not paused there, or the record is damaged or another run's.
+        Empty if it has not paused there, or the record is damaged or belongs to another run.
         """
         found = self.paused(run, step)
         try:
@@ -108,11 +108,11 @@ class StudyFolder:
             return {}
 
     def paused(self, run: str, step: int) -> dict[str, Any]:
-        """Returns what a run has recorded where it paused; empty if it has not paused there."""
+        """Returns the record of a run at a pause; empty if it has not paused at this step."""
         return self._own(run, _read(self.run_dir(run) / "rungs" / f"{step}.json"))
 
     def forget_pause(self, run: str, step: int) -> None:
-        """Removes the checkpoint with which a run paused: none will branch off it any more."""
+        """Removes the checkpoint of a pause, from which no run will branch any more."""
         shutil.rmtree(self.run_dir(run) / "rungs" / str(step), ignore_errors=True)
 
     def losses(self, run: str) -> list[float]:
@@ -129,14 +129,13 @@ class StudyFolder:
         return losses if result.get("status") == "finished" else []
 
     def selected(self, run: str, step: int | None = None) -> monitor.Selected | None:
-        """Returns by what a run was selected; None if it has not finished, or the value is NaN.
+        """Returns the value that selected a run; None if it is unfinished or the value is NaN.
 
-        A run of an earlier version was selected by the mean of its losses.
+        Runs of earlier versions were selected by the mean of their losses.
 
         Args:
             run: The run.
-            step: Where the run has paused, for what it had there; a run that has not has but its
-                result.
+            step: The pause whose value is returned; a run that has not paused has only its result.
         """
         if step is not None and self.rung(run, step):
             content = self.paused(run, step)
@@ -156,7 +155,7 @@ class StudyFolder:
         return found._replace(trained=trained) if partly else found
 
     def method(self, run: str) -> dict[str, Any]:
-        """Returns what a run recorded of its method; empty if it is of an earlier version."""
+        """Returns what a run recorded about its method; empty for a run of an earlier version."""
         found = _read(self.run_dir(run) / "manifest.json").get("method")
         return found if isinstance(found, dict) else {}
 
@@ -172,12 +171,12 @@ class StudyFolder:
         )
 
     def add(self, study: Study, runs: Sequence[Run], remarks: Sequence[str] = ()) -> None:
-        """Writes what is needed to do runs, and lists them beside those that are listed already.
+        """Writes what is needed to do the runs, and adds them to the list of runs.
 
         Args:
             study: The study.
             runs: Some of its runs.
-            remarks: What its readers are to know of its runs.
+            remarks: Remarks on the runs for readers of the study.
 
         Raises:
             StudyError: If the folder belongs to another study, or is damaged.
@@ -192,14 +191,14 @@ class StudyFolder:
             self._write_config(run)
         wanted = json.loads(json.dumps(self._content(study, runs, remarks)))
         if self.list.is_file() and _read(self.list) == wanted:
-            return  # A study that is done can be shown where nothing can be written.
+            return  # A completed study can be shown even if the folder is read-only.
         with self.alone():
             atomic.write_json(self.list, self._content(study, runs, remarks))
 
     def _content(self, study: Study, runs: Sequence[Run], remarks: Sequence[str]) -> dict[str, Any]:
-        """Returns what the list holds when the runs are on it."""
+        """Returns the content of the list with the runs added."""
         entries = {entry["hash"]: entry for entry in self.listed(study)}
-        # A run of the grid that is equal to a replay remains a run of the grid.
+        # A run of the grid that equals a replay remains a run of the grid.
         more = [run for run in runs if not (run.role and run.hash in entries)]
         entries |= {run.hash: run.entry for run in more}
         about = {"name": study.name, "baseline": study.baseline, "remarks": [*remarks]}
@@ -207,7 +206,7 @@ class StudyFolder:
 
     @property
     def name(self) -> str:
-        """The name of the study that it holds; "" if it holds none, or its list is damaged."""
+        """The name of the study in the folder; "" if there is none, or its list is damaged."""
         return str(_read(self.list).get("name", "")) if self.list.is_file() else ""
 
     def listed(self, study: Study) -> list[dict[str, Any]]:
@@ -240,13 +239,13 @@ class StudyFolder:
         return entries
 
     def fail(self, run: str, reason: str) -> None:
-        """Notes that a run has failed, and why; it is tried again only on demand."""
+        """Records that a run has failed, and why; it is retried only on request."""
         self.run_dir(run).mkdir(parents=True, exist_ok=True)
         content = {"reason": reason, "log": str(self.log(run).relative_to(self.path))}
         atomic.write_json(self.run_dir(run) / "failed.json", content)
 
     def lacks_room(self, run: str) -> bool:
-        """Tells whether a full disk has stopped a run, or would stop any run now."""
+        """Returns whether a full disk has stopped a run, or would stop any run now."""
         try:
             with tempfile.TemporaryFile(dir=self.path / "leases") as file:
                 file.write(bytes(_LEAST_ROOM))
@@ -255,7 +254,7 @@ class StudyFolder:
         return self.run_log.last(run) == FULL
 
     def reset_failed(self, run: str) -> None:
-        """Makes a run pending again, if it has failed."""
+        """Makes a failed run pending again."""
         failure = self.run_dir(run) / "failed.json"
         if failure.exists():
             failure.unlink(missing_ok=True)
@@ -265,7 +264,7 @@ class StudyFolder:
         return max((path.name for path in self.run_dir(run).glob("checkpoints/0*")), default="")
 
     def _result(self, run: str) -> dict[str, Any]:
-        """Returns the result of a run; nothing if it is damaged or belongs to another run."""
+        """Returns the result of a run; empty if it is damaged or belongs to another run."""
         return self._own(run, _read(self.run_dir(run) / "result.json"))
 
     def _own(self, run: str, said: dict[str, Any]) -> dict[str, Any]:
@@ -284,7 +283,7 @@ class StudyFolder:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other sweeps from writing at the same time, where the file system knows locks."""
+        """Keeps other sweeps from writing at the same time, if the file system supports locks."""
         descriptor = locks.open_file(self.path / "leases" / "study")
         try:
             locks.lock(descriptor, wait=True)

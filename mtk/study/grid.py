@@ -1,4 +1,4 @@
-"""From a study to its runs."""
+"""Expands a study into its runs."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Spec = TypeVar("Spec", bound="DataclassInstance")
 _DIGITS = 16
 _SETTINGS = "settings of the study"
-# Where a run pauses is no part of what it is.
+# Pauses are not part of the identity of a run.
 _PAUSES = ("experiment.Checkpoints.pause_at", "experiment.Checkpoints.keep_pauses")
 
 
@@ -29,13 +29,13 @@ class Run:
     """One run of a study.
 
     Attributes:
-        hash: Of its configuration; equal for two that say the same in other words.
-        method: Its label.
+        hash: Hash of the configuration; equal for equivalent configurations written differently.
+        method: Label of its method.
         seed: Its seed.
         point: Its point of the grid: values by name.
-        settings: What the study binds for every run.
+        settings: Bindings of the study for every run.
         lines: Its configuration.
-        role: What it is for, where its method does not tell: "replay".
+        role: Its purpose, if the method does not tell it: "replay".
         stage: "select" or "measure" in a study of two stages.
     """
 
@@ -55,12 +55,12 @@ class Run:
 
     @property
     def text(self) -> str:
-        """Its configuration as one text, which can be parsed alone."""
+        """Its configuration as one text, which can be parsed on its own."""
         return config.as_text(self.lines)
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What the study's list of runs says of it."""
+        """Its entry in the study's list of runs."""
         about = {"hash": self.hash, "method": self.method, "seed": self.seed}
         role = {"role": self.role} if self.role else {}
         stage = {"stage": self.stage} if self.stage else {}
@@ -68,11 +68,11 @@ class Run:
 
 
 def refuse_run_settings(names: config.Draft, settings: str) -> None:
-    """Refuses arguments of `mtk.experiment` in a file whose runs would not read them.
+    """Raises an error for arguments of `mtk.experiment` in a file whose runs would not read them.
 
     Args:
         names: The file's names.
-        settings: The parameter that gives all runs such arguments, as it is written there.
+        settings: The parameter that passes such arguments to all runs, as written in the file.
 
     Raises:
         ConfigError: With the first such line.
@@ -85,11 +85,11 @@ def refuse_run_settings(names: config.Draft, settings: str) -> None:
 
 
 class Grid:
-    """Makes the runs of a study; every binding is checked on the way.
+    """Creates the runs of a study and checks every binding.
 
     Args:
         study: The study.
-        folders: Where to look for its files, in this order, before the working directory.
+        folders: Where to search for its files, in this order, before the working directory.
     """
 
     def __init__(self, study: Study, folders: Sequence[str | Path] = ()):
@@ -98,13 +98,12 @@ class Grid:
         self._drafts: dict[str, config.Draft] = {}
 
     def runs(self) -> list[Run]:
-        """Returns all runs but those that depend on the results of others.
+        """Returns all runs except those that depend on the results of others.
 
         Two runs may be equal; see `distinct`.
 
         Raises:
-            StudyError: If a file is missing, or a binding names what does not exist or has a wrong
-                value.
+            StudyError: If a file is missing, or a binding has an unknown name or a wrong value.
         """
         return [
             self.run(method, point, seed)
@@ -124,14 +123,14 @@ class Grid:
         """Returns one run.
 
         Args:
-            method: Whose configuration it has.
+            method: Label of the method whose configuration it has.
             point: Its point of the grid.
             seed: Its seed.
-            label: What it is called; by default its method.
+            label: Its own label; by default that of the method.
             role: See `Run`.
 
         Raises:
-            StudyError: As `runs`.
+            StudyError: See `runs`.
         """
         with self._named_in_errors():
             own = bindings({**point, "seed": seed})
@@ -152,7 +151,7 @@ class Grid:
         return "measure" if seed in self.study.second_stage else "select"
 
     def _check_numbers(self, draft: config.Draft, method: str, own: Sequence[str]) -> None:
-        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+        from mtk import experiment  # Takes seconds, and is not needed to read a study.
 
         try:
             experiment.check_bound(draft)
@@ -162,13 +161,13 @@ class Grid:
             ) from None
 
     def check_names(self, needs_data: bool = False) -> None:
-        """Finds missing files and misspelled names, without importing what they name.
+        """Finds missing files and misspelled names, without importing the modules.
 
         Args:
-            needs_data: Whether the data that the runs read must be there.
+            needs_data: Whether the data that the runs read must exist.
 
         Raises:
-            StudyError: As `runs`.
+            StudyError: See `runs`.
         """
         for method in self.study.methods:
             point = next(points(self.study.grids(method)))
@@ -186,7 +185,7 @@ class Grid:
 
     def unread(self) -> list[str]:
         """Returns a sentence for each parameter of a grid that a method's runs do not read."""
-        from mtk import experiment  # Takes seconds, and reading a study does not need it.
+        from mtk import experiment  # Takes seconds, and is not needed to read a study.
 
         found = []
         for method in self.study.methods:
@@ -200,7 +199,7 @@ class Grid:
         return found
 
     def _draft(self, method: str) -> config.Draft:
-        """Returns the configuration of a method, read once."""
+        """Returns the configuration of a method, which is read only once."""
         if method not in self._drafts:
             self._drafts[method] = self._read(method, config.Draft.read)
         return self._drafts[method]
@@ -214,15 +213,15 @@ class Grid:
 
 
 def beside_includes(spec: Spec, folders: Sequence[Path], included: Sequence[Path]) -> Spec:
-    """Returns a study whose relative names of files hold in another folder, too.
+    """Returns a study whose relative file names can be resolved from another folder.
 
-    What an included file names lies beside that file, while names are looked for beside the file
-    that includes it. So names that are found nowhere else are replaced by what they mean there.
+    File names in an included file are relative to that file, but names are searched next to the
+    including file. So names that are found nowhere else are replaced by paths next to the include.
 
     Args:
         spec: A study, a search or a card.
-        folders: Where its files are looked for, before the working directory.
-        included: Folders of the files that it was read from, includes too.
+        folders: Where its files are searched, before the working directory.
+        included: Folders of the files that it was read from, including included files.
     """
 
     def found(given: Any) -> Any:
@@ -259,7 +258,7 @@ def points(axes: Sequence[tuple[Axis, Sequence[Any]]]) -> Iterator[dict[str, Any
 
 
 def distinct(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
-    """Returns the first of each set of equal runs, and the others, each beside its first."""
+    """Returns the first of each set of equal runs, and the others, each paired with the first."""
     first: dict[str, Run] = {}
     again = [(run, first[run.hash]) for run in runs if first.setdefault(run.hash, run) is not run]
     return list(first.values()), again

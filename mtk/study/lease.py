@@ -1,4 +1,4 @@
-"""Keeps two processes, on one host or on several, from doing the same run."""
+"""Keeps two processes, on one or several hosts, from doing the same run."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ _TIMEOUT = 8 * _HEARTBEAT
 
 
 class Lease:
-    """The right to do a run, which is lost when the process ends, however it ends.
+    """The exclusive right to do a run, which is lost when the process ends, however it ends.
 
-    On one host a lock of the system decides. Several hosts that share a file system may not see
-    one another's locks, and some file systems know none: so the owner names itself in the file and
-    touches it every 15 s, and such a file counts as taken until two minutes after the last touch,
-    by the file system's own clock.
+    On one host, a system lock decides. Hosts that share a file system may not see one another's
+    locks, and some file systems support none. So the owner also writes its name into the file and
+    touches it every 15 s, and the lease counts as taken until two minutes after the last touch, by
+    the clock of the file system.
 
     Args:
-        path: The file; made where it is missing, and never removed.
+        path: The file; created if it is missing, and never removed.
     """
 
     def __init__(self, path: Path):
@@ -30,7 +30,7 @@ class Lease:
         self._released = threading.Event()
 
     def acquire(self) -> bool:
-        """Takes the lease, if nobody has it; tells whether it did."""
+        """Takes the lease if it is free; returns whether it was taken."""
         descriptor = _open_if_free(self.path)
         if descriptor is None:
             return False
@@ -46,7 +46,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Gives the lease back, if it was taken."""
+        """Releases the lease, if it was taken."""
         if self._descriptor is not None:
             self._released.set()
             self._heartbeats.join()
@@ -56,12 +56,12 @@ class Lease:
 
     def _heartbeat(self, descriptor: int) -> None:
         while not self._released.wait(_HEARTBEAT):
-            with contextlib.suppress(OSError):  # The file system may be away for a while.
+            with contextlib.suppress(OSError):  # The file system may be unavailable for a while.
                 os.utime(descriptor)
 
 
 def is_taken(path: Path) -> bool:
-    """Tells whether some process has the lease at `path`."""
+    """Returns whether any process holds the lease at `path`."""
     if not path.exists():
         return False
     descriptor = _open_if_free(path, shared=True)
@@ -71,7 +71,7 @@ def is_taken(path: Path) -> bool:
 
 
 def _open_if_free(path: Path, shared: bool = False) -> int | None:
-    """Returns a descriptor of the file, locked where that is possible, or None if it is taken."""
+    """Returns a descriptor of the file, locked if possible, or None if it is taken."""
     descriptor = locks.open_file(path)
     try:
         free = locks.lock(descriptor, shared)
@@ -85,7 +85,7 @@ def _open_if_free(path: Path, shared: bool = False) -> int | None:
 
 
 def _owner_lives(path: Path, descriptor: int, locked: bool) -> bool:
-    """Tells what the file itself says: of another host, or where the system knows no locks."""
+    """Returns whether the file's content shows a live owner, on another host or without locks."""
     owner = os.pread(descriptor, 300, 0).decode(errors="replace").split()
     if len(owner) != 2 or (locked and owner[0] == socket.gethostname()):
         return False

@@ -1,4 +1,4 @@
-"""Shows how far a sweep is."""
+"""Shows the progress of a sweep."""
 
 import time
 from collections import Counter
@@ -8,18 +8,18 @@ from typing import NamedTuple, TextIO
 from mtk.display import Display, format_duration
 from mtk.study.folder import State
 
-_EVERY = 0.5  # seconds between two drawings
+_EVERY = 0.5  # seconds between two redraws
 _SHOWN = (State.PAUSED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
 
 class Standing(NamedTuple):
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Attributes:
-        states: How many runs are in each state.
+        states: Number of runs in each state.
         running: Runs that this sweep is doing.
-        seconds_left: Estimated; None where it is not known.
-        best: The table to show; of a sweep `mtk.study.summary.best`.
+        seconds_left: Estimated time left; None if it is unknown.
+        best: The table to show; for a sweep, `mtk.study.summary.best`.
     """
 
     states: Counter[State]
@@ -41,7 +41,7 @@ class Standing(NamedTuple):
 
 
 class Progress:
-    """A bar and a table that are redrawn on a terminal; elsewhere a line for each event.
+    """A bar and a table that are redrawn on a terminal; otherwise one line per event.
 
     Args:
         stream: Where to write; the standard error stream by default.
@@ -52,15 +52,15 @@ class Progress:
         self._drawn_at = 0.0
 
     def say(self, text: str, style: str = "") -> None:
-        """Writes a line that stays."""
+        """Writes a line that is not redrawn."""
         self.display.say(text, style)
 
     def busy(self, text: str) -> None:
-        """Tells what is being done just now, on a terminal."""
+        """Shows the current activity, on a terminal."""
         self.display.draw(text)
 
     def event(self, text: str, standing: Standing, is_best: bool = False) -> None:
-        """Tells of one run, and how far all are."""
+        """Reports an event of one run, and the overall progress."""
         if not self.display.on_terminal:
             self.say(f"{standing.text} · {text}")
             return
@@ -77,7 +77,7 @@ class Progress:
             self.display.draw(standing.text, done, standing.best)
 
     def close(self) -> None:
-        """Takes the view away."""
+        """Removes the view."""
         self.display.close()
 
 

@@ -17,16 +17,16 @@ from mtk.study.summary import by_point
 def measured_again(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> list[Run]:
     """Returns the second stage: every model that validation selected, with each fresh seed.
 
-    Of static weights, for each weighting its best other parameters, by what the runs themselves
-    were selected by (their monitor's value, see `mtk.monitor.compared`); of every other method its
-    best by that, and models that none of its others dominates in the losses, five at most. Whether
-    a method is static is what its runs recorded. A model that did not finish with every seed of the
-    first stage is not selected.
+    For static weights, the best other parameters are selected for each weighting, by the monitor's
+    value by which the runs themselves were selected (see `mtk.monitor.compared`). For every other
+    method, the best model by that value is selected, and models whose losses no other model of the
+    method dominates, five at most. Whether a method is static is recorded by its runs. A model that
+    did not finish with every seed of the first stage is not selected.
 
     Args:
-        grid: Of the study.
-        runs: The first stage, completed as far as it can be.
-        folder: Where its results are.
+        grid: The grid of the study.
+        runs: The runs of the first stage, completed as far as possible.
+        folder: The folder with its results.
 
     Raises:
         StudyError: If runs of one method were selected by different monitors.
@@ -46,13 +46,13 @@ def measured_again(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> list
 
 
 def check_second_stage(study: Study) -> None:
-    """Checks before any run that the second stage can select.
+    """Checks before any run that the second stage can select models.
 
     Args:
         study: The study.
 
     Raises:
-        StudyError: If what reads results is not installed.
+        StudyError: If the packages that read results are not installed.
     """
     if study.fresh_seeds:
         _check_installed("The second stage (`fresh_seeds`)")
@@ -63,7 +63,7 @@ def _check_installed(what: str) -> None:
 
 
 def most_measured(study: Study, methods: Sequence[str]) -> int:
-    """Returns how many runs of methods the second stage has at most, before the first is done."""
+    """Returns the largest possible number of second-stage runs of methods, before any run."""
     if not study.fresh_seeds:
         return 0
     from mtk.analysis.select import MOST_MODELS  # See `_selected`.
@@ -78,8 +78,8 @@ def most_measured(study: Study, methods: Sequence[str]) -> int:
 
 
 def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run]:
-    """Returns a run of each model that is selected among those of one method."""
-    from mtk.analysis.select import best_of_each, spread_front  # Brings pandas with it.
+    """Returns one run of each selected model of a method."""
+    from mtk.analysis.select import best_of_each, spread_front  # Imports pandas.
 
     models = [each for each in by_point(own) if len(each) == len(study.seeds)]
     said = {run.hash: folder.selected(run.hash) for each in models for run in each}
@@ -100,9 +100,9 @@ def _selected(own: Sequence[Run], study: Study, folder: StudyFolder) -> list[Run
 
 
 def _means(models: Sequence[Sequence[monitor.Selected]]) -> np.ndarray:
-    """Returns `(N,)`: what validation selects by, the mean over each model's seeds.
+    """Returns the validation value that selects, `(N,)`: the mean over each model's seeds.
 
-    Less is better among models that train the same tasks.
+    Lower is better among models that train the same tasks.
     """
     trained = [runs[0].trained for runs in models]
     means = np.empty(len(models))
@@ -114,14 +114,14 @@ def _means(models: Sequence[Sequence[monitor.Selected]]) -> np.ndarray:
 
 
 def check_replays(grid: Grid) -> None:
-    """Checks what can be known of replays before any run.
+    """Checks replays as far as possible before any run.
 
     Args:
-        grid: Of the study.
+        grid: The grid of the study.
 
     Raises:
-        StudyError: If there is no baseline, or it does not take the weights, or what reads results
-            is not installed.
+        StudyError: If there is no baseline, it does not take the weights, or the packages that read
+            results are not installed.
     """
     study = grid.study
     if study.baseline is None:
@@ -132,22 +132,22 @@ def check_replays(grid: Grid) -> None:
 
 
 def replays(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> tuple[list[Run], list[str]]:
-    """Returns runs with the mean weights of a method's runs as static weights.
+    """Returns replays: runs with the mean weights of a method's runs as static weights.
 
-    What a method reaches beyond its replay is what its weights do by changing. The models of the
-    second stage are replayed, or without one the configurations that no other of the method
-    dominates in validation: each with all its seeds, with the mean weights over them, and at its
-    point of the grid that all methods share.
+    The gain of a method over its replay is due to the change of its weights during training. The
+    models of the second stage are replayed; without a second stage, the configurations that no
+    other of the method dominates in validation. Each is replayed with all its seeds, with the mean
+    weights over them, and at its point of the grid that all methods share.
 
     Args:
-        grid: Of the study, checked by `check_replays`.
-        runs: The runs, completed as far as they can be.
-        folder: Where their results are.
+        grid: The grid of the study, checked by `check_replays`.
+        runs: The runs, completed as far as possible.
+        folder: The folder with their results.
 
     Returns:
         The replays, and a sentence for each configuration that cannot be replayed.
     """
-    from mtk import analysis  # Takes a second, and is not needed for anything else.
+    from mtk import analysis  # Takes a second, and is needed only here.
 
     study = grid.study
     shared = {name for axis in study.grid for name in ([axis] if isinstance(axis, str) else axis)}
@@ -173,18 +173,18 @@ def replays(grid: Grid, runs: Sequence[Run], folder: StudyFolder) -> tuple[list[
 
 def _replay(grid: Grid, run: Run, point: dict[str, Any], weights: dict[str, float]) -> Run:
     study = grid.study
-    assert study.baseline is not None  # As `check_replays` has seen.
+    assert study.baseline is not None  # Checked by `check_replays`.
     weighted = {**point, study.weights: weights}
     label = f"{run.method} (replayed)"
     return grid.run(study.baseline, weighted, run.seed, label, "replay")
 
 
 def _mean(weights: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the mean of each task's weight, to six digits."""
+    """Returns the mean weight of each task, to six digits."""
     return {task: float(f"{np.mean([w[task] for w in weights]):.6g}") for task in weights[0]}
 
 
 def _losses(folder: StudyFolder, run: Run) -> list[float]:
-    """Returns each task's validation loss; nothing if the run did not finish with numbers."""
+    """Returns each task's validation loss; empty if the run did not finish with finite losses."""
     losses = folder.losses(run.hash)
     return losses if np.isfinite(losses).all() else []

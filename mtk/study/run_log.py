@@ -1,4 +1,4 @@
-"""How long the runs of a study took, how they ended, and how long others will take."""
+"""Durations and ends of the runs of a study, and estimated durations of other runs."""
 
 import contextlib
 import json
@@ -12,14 +12,14 @@ from typing import Any
 from mtk import records
 from mtk.study.grid import Run
 
-FULL = "no room"  # the event of a run that a full disk has stopped
+FULL = "no room"  # the event of a run that was stopped by a full disk
 
 
 class RunLog:
-    """A file with a line for each time that a run stopped.
+    """A file with one line for each stop of a run.
 
     Args:
-        path: The file; made with the first line.
+        path: The file; created with the first line.
     """
 
     def __init__(self, path: Path):
@@ -29,9 +29,9 @@ class RunLog:
         """Adds a line.
 
         Args:
-            run: Which run.
+            run: Hash of the run.
             event: How it stopped.
-            seconds: How long it was at work.
+            seconds: How long it ran.
             cpu_seconds: CPU time of its process, over all threads.
         """
         about: dict[str, Any] = {"run": run, "event": event, "seconds": round(seconds, 3)}
@@ -41,14 +41,14 @@ class RunLog:
         with self.path.open("ab+") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # A full disk has cut off the last one.
+                if file.read(1) != b"\n":  # A full disk has cut off the last line.
                     line = f"\n{line}"
             file.write(f"{line}\n".encode())
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """Yields `run`, `event`, `seconds` and `cpu_seconds` of each line that can be read.
+        """Yields `run`, `event`, `seconds` and `cpu_seconds` of each readable line.
 
-        Lines of an earlier version have no CPU time; there it is `seconds`.
+        For lines of earlier versions, which have no CPU time, `cpu_seconds` equals `seconds`.
         """
         if not self.path.exists():
             return
@@ -61,7 +61,7 @@ class RunLog:
                     yield {**about, "seconds": seconds, "cpu_seconds": cpu_seconds}
 
     def last(self, run: str) -> str | None:
-        """Returns how a run stopped the last time; None if it never did."""
+        """Returns how a run last stopped; None if it never stopped."""
         return {entry["run"]: entry["event"] for entry in self.entries()}.get(run)
 
     def cpu_seconds(self) -> dict[str, float]:
@@ -72,7 +72,7 @@ class RunLog:
         return total
 
     def seconds(self) -> dict[str, float]:
-        """Returns how long each completed run was at work, over all its sessions."""
+        """Returns how long each completed run took, over all its sessions."""
         total: dict[str, float] = {}
         complete = set()
         for entry in self.entries():
@@ -83,12 +83,12 @@ class RunLog:
 
 
 class Estimate:
-    """Expects a run to take as long as those of its method did, or else as any did.
+    """Estimates a run's duration from those of its method, or else from all runs.
 
     Args:
-        seconds: What completed runs took, by hash.
+        seconds: Durations of completed runs, by hash.
         runs: All runs.
-        expected: What is taken before any run is completed; None if nothing is known.
+        expected: The estimate until a run is completed; None if it is unknown.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class Estimate:
                 self.add(run, seconds[run.hash])
 
     def add(self, run: Run, seconds: float) -> None:
-        """Adds what a completed run took."""
+        """Adds the duration of a completed run."""
         self.measured.setdefault(run.method, []).append(seconds)
 
     def of(self, run: Run) -> float | None:
-        """Returns the seconds that a run is expected to take, or None."""
+        """Returns the estimated seconds of a run, or None."""
         own = self.measured.get(run.method)
         found = own or [second for each in self.measured.values() for second in each]
         return fmean(found) if found else self.expected
@@ -113,12 +113,12 @@ class Estimate:
     def total(
         self, runs: Sequence[Run], slots: int, spent: Sequence[float] | None = None
     ) -> float | None:
-        """Returns the seconds that several runs take, so many at a time, or None.
+        """Returns the estimated seconds of several runs, some of them in parallel, or None.
 
         Args:
             runs: The runs.
-            slots: How many there are at a time.
-            spent: Seconds that parts of each have already taken; None: nothing.
+            slots: Number of runs at a time.
+            spent: Seconds that each run has already taken; None for no time.
         """
         each = [self.of(run) for run in runs]
         known = [seconds for seconds in each if seconds is not None]

@@ -1,4 +1,4 @@
-"""Gives runs to an engine until none is left to do."""
+"""Passes runs to an engine until none is left."""
 
 import time
 from collections import Counter
@@ -16,12 +16,12 @@ from mtk.study.run_log import Estimate
 
 _WAIT = 0.5  # seconds
 _LOOK_ELSEWHERE = 3.0
-# A run whose process ends so often in a row, with nothing new saved, is not tried again.
+# A run whose process ends this often in a row without saving anything new is not retried.
 _DEATHS = 5
 
 
 class End(Enum):
-    """What has stopped a sweep before all runs were done."""
+    """Why a sweep has stopped before all runs were done."""
 
     SIGNAL = "a signal"
     DISK = "a full disk"
@@ -29,21 +29,21 @@ class End(Enum):
 
 
 class Scheduler:
-    """Does runs, and keeps account of them.
+    """Does runs and keeps track of their states.
 
     Args:
         folder: The study folder.
-        engine: What does the runs.
-        signals: Those that have asked the sweep to stop; see `mtk.signals.noted`.
-        estimate: How long runs take.
+        engine: The engine that does the runs.
+        signals: Signals that have asked the sweep to stop; see `mtk.signals.noted`.
+        estimate: Estimated durations of runs.
         progress: Where progress is shown.
-        max_runs: How many runs to start at most.
+        max_runs: Maximum number of runs to start.
 
     Attributes:
-        states: What has become of each run, by hash.
-        later: How many runs will come that are not known yet.
-        view: Makes the table that a terminal shows, of the runs at work; by default `best`.
-        ended_by: What has stopped the sweep, if anything did. Then no run is started any more.
+        states: State of each run, by hash.
+        later: Number of runs still to come that are not known yet.
+        view: Makes the table that a terminal shows for the current runs; by default `best`.
+        ended_by: Why the sweep has stopped, if it has; then no further run is started.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class Scheduler:
         self._selected: dict[str, monitor.Selected] = {}
         self._begun: set[str] = set()
         self._started: dict[str, float] = {}
-        self._spent: dict[str, float] = {}  # Seconds of the parts of runs that pause.
+        self._spent: dict[str, float] = {}  # Seconds that paused runs have taken so far.
         self._to_go_on: Sequence[Run] = ()
         self._deaths: dict[str, tuple[str, int]] = {}
         self._looked = 0.0
         self._heeded = 0
 
     def do(self, runs: Sequence[Run], to_pause: bool = False) -> bool:
-        """Does all runs that are not done yet, and waits for those that others are doing.
+        """Does all runs that are not done yet, and waits for those that other sweeps are doing.
 
         Args:
             runs: In the order in which to start them.
-            to_pause: Whether they are to pause on the way, and may go on later.
+            to_pause: Whether they pause before their end, and may continue later.
 
         Returns:
-            False if something has stopped the sweep before that; see `ended_by`.
+            False if the sweep was stopped before all were done; see `ended_by`.
         """
         self._runs |= {run.hash: run for run in runs}
         self._to_go_on = runs if to_pause else ()
@@ -109,7 +109,7 @@ class Scheduler:
         return [run for run in self._runs.values() if self.states[run.hash] in open_states]
 
     def _note(self, run: str) -> State:
-        """Takes account of what the folder says of a run."""
+        """Updates the state of a run from the folder."""
         self.states[run] = state = self.folder.state(run)
         if state is State.FINISHED and (said := self.folder.selected(run)):
             self._selected[run] = said
@@ -121,7 +121,7 @@ class Scheduler:
                 return
             if self.states[run.hash] is not State.PENDING or run.hash in self._started:
                 continue
-            # Another sweep may have been quicker since.
+            # Another sweep may have started it in the meantime.
             if self._note(run.hash) is not State.PENDING:
                 continue
             if len(self._begun) == self.max_runs and run.hash not in self._begun:
@@ -132,7 +132,7 @@ class Scheduler:
             self.engine.start(self.folder.path, run.hash)
 
     def _settle(self, run: Run) -> None:
-        """Takes account of a run that has stopped."""
+        """Handles a run that has stopped."""
         seconds = time.monotonic() - self._started.pop(run.hash)
         self._spent[run.hash] = self._spent.get(run.hash, 0.0) + seconds
         state = self._note(run.hash)
@@ -207,7 +207,7 @@ class Scheduler:
         self._heeded, self.ended_by = len(self.signals), End.SIGNAL
 
     def _look_elsewhere(self) -> None:
-        """Sees what has become of runs that other sweeps are doing."""
+        """Updates the states of runs that other sweeps are doing."""
         if time.monotonic() - self._looked < _LOOK_ELSEWHERE:
             return
         self._looked = time.monotonic()

@@ -104,7 +104,7 @@ class Study:
         return range(first, first + self.fresh_seeds)
 
     def _check_names(self, method: str) -> None:
-        """Raises a StudyError where a name would have two values."""
+        """Raises a StudyError if a name would have two values."""
         varied = [name for axis, _ in self.grids(method) for name in _names(axis)]
         twice = sorted({name for name in varied if varied.count(name) > 1})
         if twice:
@@ -166,13 +166,13 @@ def _check_axis(axis: Axis, values: Sequence[Any]) -> None:
 
 
 def bindings(values: Mapping[str, Any]) -> list[str]:
-    """Returns gin bindings, a line each.
+    """Returns gin bindings, one per line.
 
     Args:
-        values: By name; a text that begins with `@` or `%` is a reference or a macro.
+        values: Values by name; a string that begins with `@` or `%` is a reference or a macro.
 
     Raises:
-        StudyError: If a value has no form in a configuration.
+        StudyError: If a value cannot be written in a configuration.
     """
     return [f"{name} = {_text(name, value)}" for name, value in values.items()]
 

@@ -1,4 +1,4 @@
-"""The runs of a study in tables and words."""
+"""Tables and texts about the runs of a study."""
 
 import contextlib
 from collections import Counter
@@ -17,7 +17,7 @@ DONE = (State.FINISHED, State.DIVERGED, State.FAILED, State.DAMAGED)
 
 
 def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
-    """Returns the lines of a table, a row for each run: what differs, and what has become of it."""
+    """Returns the lines of a table with one row per run: its varying parameters and its state."""
     names = varying(runs)
     rows = [["run", "method", "seed", *(name.rpartition(".")[2] for name in names), "state"]]
     for run in runs:
@@ -29,13 +29,13 @@ def table(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
 def numbers(
     study: Study, runs: Sequence[Run], states: Mapping[str, State], later: int
 ) -> list[str]:
-    """Returns how many runs there are, by method and in all, and what has become of them.
+    """Returns the number of runs, by method and in total, and their states.
 
     Args:
         study: The study.
-        runs: Those that are known.
-        states: What has become of them, by hash.
-        later: How many more there are at most, which depend on results still to come.
+        runs: The known runs.
+        states: Their states, by hash.
+        later: Maximum number of further runs, which depend on results still to come.
     """
     by_method = Counter(run.method for run in runs)
     lines = [f"  {label}: {number:,}" for label, number in by_method.items()]
@@ -51,11 +51,11 @@ def numbers(
 
 
 def time_left(pending: Sequence[Run], estimate: Estimate, slots: int) -> str:
-    """Returns the estimated time in words, and where it comes from.
+    """Returns the estimated time in words, and its basis.
 
     Args:
         pending: The runs that are not done.
-        estimate: How long runs take.
+        estimate: Estimated durations of runs.
         slots: Runs at a time.
     """
     total = estimate.total(pending, slots)
@@ -72,7 +72,7 @@ def time_left(pending: Sequence[Run], estimate: Estimate, slots: int) -> str:
 
 
 def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
-    """Returns what is said of runs that are equal to others."""
+    """Returns the messages about runs that are equal to others."""
     if not again:
         return []
     lines = [
@@ -88,17 +88,17 @@ def repeated(again: Sequence[tuple[Run, Run]]) -> list[str]:
 
 
 def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[list[str]]:
-    """Returns a table of the best configuration of each method, by what its runs were selected by.
+    """Returns a table of the best configuration of each method, by its runs' selection value.
 
     Args:
         runs: Runs of a study.
-        selected: What runs that have finished were selected by, by their hash.
+        selected: The values that selected the finished runs, by hash.
 
     Returns:
-        A head and a row for each method with a finished run: its name, how many of its runs have
-        finished, the mean over the configuration's seeds, and what it varies. In a study of two
-        stages the first one says which is best. Methods whose runs cannot be compared are left out;
-        nothing where there is none.
+        A header and a row for each method with a finished run: its name, the number of its finished
+        runs, the mean over the configuration's seeds, and its varying parameters. In a study of two
+        stages, the first one decides which is best. Methods whose runs cannot be compared are left
+        out; empty if no method remains.
     """
     names, rows, shown = varying(runs), [], monitor.shown(selected)
     for method in dict.fromkeys(run.method for run in runs):
@@ -122,7 +122,7 @@ def best(runs: Sequence[Run], selected: Mapping[str, monitor.Selected]) -> list[
 
 
 def by_point(runs: Sequence[Run]) -> list[list[Run]]:
-    """Returns the runs of each configuration: they differ in nothing but the seed."""
+    """Returns the runs of each configuration, which differ only in the seed."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(repr(run.point), []).append(run)

@@ -1,4 +1,4 @@
-"""Runs a study, or the part of it that is left."""
+"""Runs a study, or what is left of it."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -85,17 +85,17 @@ class Sweep:
         """Does the runs that are left.
 
         Args:
-            engine: What does the runs.
+            engine: The engine that does the runs.
             replay: Whether to do the replays too; see `mtk.study.reruns.replays`.
             progress: Where progress is shown.
-            max_runs: How many runs to start at most.
+            max_runs: Maximum number of runs to start.
 
         Returns:
             0 if all runs are done (diverged ones too), 1 if some have failed, 75 if a signal, a
             full disk or `max_runs` stopped the sweep; the same call then continues.
 
         Raises:
-            StudyError: If there can be no replay.
+            StudyError: If replays are not possible.
         """
         if replay:
             reruns.check_replays(self.grid)
@@ -115,7 +115,7 @@ class Sweep:
         return self._report(scheduler) if complete else self._stopped(scheduler)
 
     def _do_all(self, scheduler: Scheduler, replay: bool) -> bool:
-        """Does both stages and the replays; returns False if something has stopped the sweep."""
+        """Does both stages and the replays; returns False if the sweep was stopped."""
         progress = scheduler.progress
         scheduler.later = self._known()[1]
         if not self._do(scheduler, self.runs):
@@ -127,27 +127,27 @@ class Sweep:
         return not replay or self._do(scheduler, self._replays(second, progress))
 
     def _known(self) -> tuple[list[Run], int]:
-        """Returns the runs that are known, and how many more there will be at most."""
+        """Returns the known runs, and the maximum number of further runs."""
         if any(self.folder.state(run.hash) not in summary.DONE for run in self.runs):
             return self.runs, reruns.most_measured(self.study, self.methods)
         more = reruns.measured_again(self.grid, self.runs, self.folder)
         return distinct([*self.runs, *more])[0], 0
 
     def _replays(self, second: Sequence[Run], progress: Progress) -> list[Run]:
-        """Returns the replays; says which ones there cannot be."""
+        """Returns the replays; reports those that are not possible."""
         known = distinct([*self.runs, *second])[0]
         replays, said = reruns.replays(self.grid, known, self.folder)
         self._say(said, progress)
         return [run for run in self._new([*second, *replays], progress) if run in replays]
 
     def _new(self, more: Sequence[Run], progress: Progress) -> list[Run]:
-        """Returns the runs that are not among those of the first stage; says which ones are."""
+        """Returns the runs that are not in the first stage; reports those that are."""
         every, again = distinct([*self.runs, *more])
         self._say(summary.repeated(again), progress)
         return every[len(self.runs) :]
 
     def _say(self, lines: Sequence[str], progress: Progress) -> None:
-        """Tells the user and, with the list of runs, the readers of the study."""
+        """Shows lines to the user and keeps them with the list of runs for readers of the study."""
         for line in (line for line in lines if line not in self.remarks):
             progress.say(line)
             self.remarks.append(line)
@@ -208,7 +208,7 @@ def sweep(
     only: Sequence[str] = (),
     max_runs: int | None = None,
 ) -> int:
-    """Runs a study, or the part of it that is left.
+    """Runs a study, or what is left of it.
 
     Before the first run, everything that the runs need is built once; see `mtk.study.checking`.
 
@@ -221,7 +221,7 @@ def sweep(
         replay: Whether to do the replays too.
         dry_run: Whether to only print the runs, and write nothing.
         only: Labels of the methods whose runs are done; all by default.
-        max_runs: How many runs to start at most.
+        max_runs: Maximum number of runs to start.
 
     Returns:
         The exit code; see `Sweep.go`.

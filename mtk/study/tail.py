@@ -13,11 +13,11 @@ _EVERY = 0.5  # seconds
 
 
 def tail(study_dir: str | Path, run: str = "", stream: TextIO | None = None) -> None:
-    """Prints the end of a run's log, and what is added until the run stops.
+    """Prints the end of a run's log, and new output until the run stops.
 
     Args:
         study_dir: The study folder.
-        run: The hash of the run or its beginning; by default the running run that wrote last.
+        run: The hash of the run or a prefix of it; by default the running run that wrote last.
         stream: Where to print; the standard output by default.
 
     Raises:

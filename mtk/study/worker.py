@@ -15,7 +15,7 @@ from mtk import resources, signals, tf_logging
 from mtk.study.folder import State, StudyFolder
 from mtk.study.run_log import FULL as NO_ROOM
 
-# In the environment of a run: the study folder that it belongs to.
+# Environment variable of a run: the study folder that it belongs to.
 STUDY_DIR = "MTK_STUDY_DIR"
 FINISHED, FAILED, BAD_INPUT, DIVERGED, FULL, INTERRUPTED, TAKEN = 0, 1, 2, 3, 74, 75, 76
 PAUSED = 77
@@ -32,15 +32,15 @@ _WATCH = 0.5  # seconds
 
 
 def work(folder: str | Path, run: str) -> int:
-    """Does a run, or what is left of it, unless another process is doing it.
+    """Does a run, or the rest of it, unless another process is doing it.
 
     Args:
         folder: The study folder.
         run: Hash of the run.
 
     Returns:
-        0 finished, 1 or 2 failed, 3 diverged, 74 stopped by a full disk, 75 interrupted, 76 in the
-        hands of another process, 77 paused.
+        0 finished, 1 or 2 failed, 3 diverged, 74 stopped by a full disk, 75 interrupted, 76 taken
+        by another process, 77 paused.
     """
     study = StudyFolder(folder)
     lease = study.lease(run)
@@ -53,7 +53,7 @@ def work(folder: str | Path, run: str) -> int:
         started, cpu_started = time.monotonic(), time.process_time()
         code = _launch(study, run)
         event = _EVENTS.get(code, "failed")
-        with contextlib.suppress(OSError):  # It only tells how long runs take.
+        with contextlib.suppress(OSError):  # It only records durations.
             seconds, cpu = time.monotonic() - started, time.process_time() - cpu_started
             study.run_log.note(run, event, seconds, cpu)
         return code
@@ -66,15 +66,15 @@ def _launch(study: StudyFolder, run: str) -> int:
     from mtk import config, experiment
 
     file, run_dir = str(study.config(run)), str(study.run_dir(run))
-    # The manifest tells how to do this run alone.
+    # The manifest records how to do this run alone.
     command = [f"--gin_file={file}", f"--run_dir={run_dir}"]
     sys.orig_argv = [sys.executable, "-m", "mtk.train", *command]
     try:
         result = experiment.launch([file], [], run_dir, pause_at=study.pause_at(run))
     except Exception as error:
-        with contextlib.suppress(OSError):  # The log may be on the disk that is full.
+        with contextlib.suppress(OSError):  # The log may be on the full disk.
             traceback.print_exc()
-        # It is no fault of the run's, which goes on when there is room.
+        # The run has not failed; it continues when there is free space.
         if resources.is_full(error):
             return FULL
         expected = isinstance(error, (ValueError, OSError))
@@ -85,20 +85,20 @@ def _launch(study: StudyFolder, run: str) -> int:
 
 
 def detached(job: Callable[[], int], log: Path, parent: int) -> int:
-    """Does a job in a process that has just been started for it.
+    """Does a job in a process that was just started for it.
 
-    The process gets a session of its own, so that Ctrl-C at the terminal, or its end, reaches only
-    the sweep, which tells each run once. It ends, with a checkpoint, when the sweep is gone.
+    The process gets its own session, so that Ctrl-C or closing the terminal reaches only the sweep,
+    which signals each run once. If the sweep ends, the process ends too, with a checkpoint.
 
     Args:
         job: What to do; returns the exit code.
-        log: File that takes what the job says, behind what is there.
+        log: File to which the output of the job is appended.
         parent: Process id of the sweep.
     """
-    # Before the handlers are known to be the usual ones, signals wait.
+    # Signals are blocked until the usual handlers are known to be in place.
     for number in signals.STOPPING:
         signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(PermissionError):  # It leads one already.
+    with contextlib.suppress(PermissionError):  # It already leads a session.
         os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.STOPPING)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
@@ -107,7 +107,7 @@ def detached(job: Callable[[], int], log: Path, parent: int) -> int:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    # In a process that was forked off a sweep, what is written through the sweep's view.
+    # In a process forked from a sweep, these write through the sweep's view.
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     return job()
 
