@@ -108,7 +108,7 @@ def called(name: str, factory: Callable[..., Any], **given: Any) -> Any:
         **given: Its keyword arguments.
 
     Raises:
-        ValueError: If the factory raises; errors about bad input are passed on.
+        ValueError: If it raises anything but an error about bad input, which is passed on.
     """
     try:
         return factory(**given)

@@ -147,7 +147,7 @@ class Checkpointing(StepCallback):
         self._watch_writer(wait=True)
 
     def forget_damaged(self) -> None:
-        """Removes the damaged checkpoints that were set aside, which a finished run does not need."""
+        """Removes the damaged checkpoints that were set aside: a finished run needs none."""
         self.writer.store.forget_damaged()
 
     def close(self) -> None:
@@ -164,9 +164,7 @@ class Checkpointing(StepCallback):
 
     def _snapshot(self, evaluated: bool) -> Snapshot:
         started = time.monotonic()
-        with contextlib.suppress(
-            OSError
-        ):  # The error is raised again when the checkpoint is written.
+        with contextlib.suppress(OSError):  # Raised again when the checkpoint is written.
             self._flush()
         position = Position(self.step, evaluated, self.model.stop_training)
         state = {
@@ -202,7 +200,7 @@ class Checkpointing(StepCallback):
             other.flush()
 
     def _pin_files(self) -> dict[str, Path]:
-        """Keeps the currently selected weights: they may be replaced while they are written."""
+        """Keeps the currently selected weights, which may be replaced while they are written."""
         self._pinned.unlink(missing_ok=True)
         if not self.folder.selected.exists():
             return {}

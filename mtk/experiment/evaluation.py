@@ -29,7 +29,7 @@ def evaluate(
         split: "train", "validation" or "test".
         batch_size: Examples at a time; the results do not depend on it.
         known: The fingerprint of the data that the network was trained on, if the data should be
-        the same. If they differ, the given data are evaluated, with a warning.
+            the same. If they differ, the given data are evaluated, with a warning.
 
     Returns:
         The split and what was evaluated, the mean "loss", and `"tasks": {task: {metric: value}}`;

@@ -1,4 +1,4 @@
-"""The course of a run: steps and evaluations from wherever it stands, then its end."""
+"""The training loop of a run: steps and evaluations from its current step, then its end."""
 
 import warnings
 from collections.abc import Iterator
@@ -27,25 +27,25 @@ from mtk.experiment.run_folder import RunFolder
 from mtk.experiment.supply import Supply
 from mtk.trainer import batch
 
-_WATCHED = 4  # Batches by which the use of experts is measured.
+_WATCHED = 4  # Batches on which the use of experts is measured.
 
 
 class Loop:
-    """Trains what was built, from the newest checkpoint on, and completes the run folder.
+    """Trains a run from its newest checkpoint on, and completes the run folder.
 
-    One of Keras' epochs is the time between two evaluations. Where a run is taken up inside one, a
-    short `fit` completes it, and another does the rest.
+    A Keras epoch is the interval between two evaluations. If a run resumes within one, a short
+    `fit` completes it, and another one does the rest.
 
     Args:
         built: Data, model and plan.
         folder: The claimed run folder; nothing is written before `go`.
-        preemption: What notes signals.
-        logging: What to write of the run's course.
-        checkpoints: How often to save it.
+        preemption: The handler of signals.
+        logging: What to log during the run.
+        checkpoints: How often to save the run.
 
     Raises:
-        ValueError: If the steps to profile are not in order, or the run has fewer, or it has no
-            evaluation where it is to pause.
+        ValueError: If the steps to profile are not in order or exceed those of the run, or the run
+            has no evaluation at which it can pause.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Loop:
         self._callbacks: list[keras.callbacks.Callback] = []
 
     def go(self) -> dict[str, Any]:
-        """Does what is left of the run; the folder is open.
+        """Does the rest of the run; the folder must be open.
 
         Returns:
-            What `result.json` holds; or the status "interrupted" if a signal has ended it, or
-            "paused" with what it has come to.
+            The contents of `result.json`; or the status "interrupted" if a signal stopped the run, or
+            "paused" with the results so far.
         """
         store = self.checkpointing.writer.store
         if self._branch_from is not None and store.newest() is None:
@@ -113,22 +113,20 @@ class Loop:
             self.checkpointing.close()
 
     def train(self, position: Position) -> bool:
-        """Takes the steps and makes the evaluations that are missing, up to the next pause.
+        """Does the remaining steps and evaluations, up to the next pause.
 
         Args:
-            position: Where the run stands; model and callbacks are as they were there.
+            position: The progress of the run, to which model and callbacks are restored.
 
         Returns:
             Whether the training has ended; False if it pauses.
 
         Raises:
-            ExhaustedDataError: If the training data end before they are due.
+            ExhaustedDataError: If the training data end too early.
         """
         self._callbacks = self._ordered()
         for callback in self._callbacks:
-            callback.set_model(
-                self.model
-            )  # A run that only lacks its end takes no step that would.
+            callback.set_model(self.model)  # If only the end of the run is left, no step does this.
         step, every = position.step, self.plan.evaluate_every
         self._warn_of_past_profile(step)
         self.model.stop_training = position.stopped
@@ -136,7 +134,7 @@ class Loop:
         if due and not position.evaluated:
             self._evaluate(step)
         if self._is_done(step):
-            # What Keras' `fit` does at its end: an optimizer may average the weights.
+            # Keras' `fit` does this at its end: an optimizer may average the weights.
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         while not self._is_done(step) and step < self._until:
             missing = -step % every
@@ -173,13 +171,13 @@ class Loop:
             callbacks.MaxSteps(self.plan.steps),
             *progress,
             self.checkpointing,
-            # Behind the checkpoints, so that it does not take their time for an evaluation's.
+            # After the checkpoints, so that their time does not count as that of an evaluation.
             self._throughput,
             *self._further,
         ]
 
     def _watched(self) -> Iterator[Any]:
-        """Yields what the network reads of the first validation batches."""
+        """Yields the network's inputs of the first validation batches."""
         for data in self.data.validation(self.plan.batch_size).take(_WATCHED):
             yield from (part.inputs for part in batch.parse(data, self.model.task_names))
 
@@ -187,7 +185,7 @@ class Loop:
         return bool(self.model.stop_training) or step >= self.plan.steps
 
     def _fit(self, first: int, end: int) -> None:
-        """Goes from one step to another; `first` may lie between two evaluations, `end` not."""
+        """Trains from one step to another; `first` may lie between evaluations, `end` may not."""
         plan, done = self.plan, first % self.plan.evaluate_every
         self._start_at(first)
         if done:
@@ -202,12 +200,12 @@ class Loop:
             epochs=-(-end // plan.evaluate_every),
             steps_per_epoch=plan.evaluate_every - done,
             callbacks=self._callbacks,
-            shuffle=False,  # The data set has its order; Keras warns if it is not told.
+            shuffle=False,  # The data set is already ordered; by default Keras warns.
             verbose=0,
         )
 
     def _evaluate(self, step: int) -> None:
-        """Makes up for an evaluation that was cut off, as `fit` would have made it."""
+        """Repeats an interrupted evaluation in the same way as `fit`."""
         self._start_at(step)
         notified = keras.callbacks.CallbackList(self._callbacks, model=self.model)
         notified.on_train_begin()
@@ -227,7 +225,7 @@ class Loop:
             callback.start = step
 
     def _ended(self) -> dict[str, Any]:
-        """Measures and exports what was trained, and returns the result."""
+        """Measures and exports the model, and returns the result."""
         if self.watchers.divergence.found_at is None:
             result = completion.finish(self.built, self.watchers, self.preemption)
             if self.plan.sealed:
@@ -245,7 +243,7 @@ class Loop:
         manifest.end(self.folder.manifest, report)
 
     def _profile_of(self, window: tuple[int, int] | None) -> callbacks.Profile | None:
-        """Returns the callback that records steps for the profiler, if any are asked for."""
+        """Returns the callback that records steps for the profiler, if requested."""
         if window is None:
             return None
         if window[1] > self.plan.steps:

@@ -1,4 +1,4 @@
-"""What one must know to repeat a run: versions, commit, seed, host and command."""
+"""Facts needed to repeat a run: versions, commit, seed, host and command."""
 
 import datetime
 import os
@@ -24,16 +24,16 @@ _PACKAGES = ("mtk", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 def begin(
     path: Path, seed: int, first_step: int = 0, about: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
-    """Writes the manifest, or adds a session to the one that is there.
+    """Writes the manifest, or adds a session to an existing one.
 
-    A session is the time of one process. The first one's facts stand at the top; a later session
-    names those that have changed. A damaged file is put aside with a warning, and a new one begun.
+    Each process is a session. The facts of the first one are at the top; later sessions list those
+    that have changed. A damaged file is set aside with a warning, and a new one is started.
 
     Args:
         path: The file.
-        seed: Of the run.
+        seed: Seed of the run.
         first_step: The optimizer step that the session starts from.
-        about: Facts of the run by name: which variables are shared, its method, what the data are.
+        about: Facts of the run by name: which variables are shared, its method, and its data.
     """
     facts = {**_facts(), **about}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -49,11 +49,11 @@ def begin(
 
 
 def end(path: Path, throughput: dict[str, Any]) -> None:
-    """Adds the throughput of the session that ends.
+    """Adds the throughput of the current session, which ends.
 
     Args:
         path: The file.
-        throughput: Its numbers.
+        throughput: The throughput.
     """
     if content := _read(path):
         content["sessions"][-1]["throughput"] = throughput
@@ -61,7 +61,7 @@ def end(path: Path, throughput: dict[str, Any]) -> None:
 
 
 def speed(path: Path) -> str:
-    """Returns the throughput of the last session in words; empty if it is not known.
+    """Returns the throughput of the last session in words; empty if it is unknown.
 
     Args:
         path: The file.
@@ -72,14 +72,14 @@ def speed(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Returns what the file holds; None where it is missing or, with a warning, damaged."""
+    """Returns the content of the file; None if it is missing or, with a warning, damaged."""
     if not path.exists():
         return None
     try:
         content = records.json_object(path)
         dict(content["sessions"][-1])
     except (ValueError, TypeError, LookupError) as error:
-        # No reason to keep a run from going on: it only tells how the run was started.
+        # The run can continue without it: it only records how the run was started.
         warnings.warn(f"The manifest {str(path)!r} is damaged: {error}.", stacklevel=3)
         return None
     return content
@@ -114,7 +114,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """Returns the processor's name, where the system tells it."""
+    """Returns the processor's name, if the system reports it."""
     about = Path("/proc/cpuinfo")
     lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -129,7 +129,7 @@ def _name(gpu: Any) -> str:
 def _commit() -> tuple[str | None, bool | None]:
     """Returns the commit of the package's sources, and whether they differ from it.
 
-    Both are None unless the sources stand in a git checkout of their own.
+    Both are None unless the sources are in their own git checkout.
     """
     root = Path(mtk.__file__).parent.parent
     head = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None

@@ -1,4 +1,4 @@
-"""What a run says of itself for those that compare runs."""
+"""The record of a run's method, for comparisons between runs."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from mtk.workloads import Workload
 
 
 def describe(model: MultiTaskModel, data: Workload) -> dict[str, Any]:
-    """Returns what decides how a run is compared, so that nobody guesses it from names.
+    """Returns the facts by which runs are compared, so that they are not guessed from names.
 
     Args:
         model: A compiled model that has seen a batch.
-        data: Its workload.
+        data: The workload.
 
     Returns:
         `combiner` (its class), `static` (whether the weights are the same at every step),
         `task_weights` (`{task: share}` if they are, with a sum of one, else None), `directions`
-        (`{task: {metric: "min", "max" or None}}`), `one_unit` (whether a mean of the losses has a
-        meaning), and `parameters` (of the network).
+        (`{task: {metric: "min", "max" or None}}`), `one_unit` (whether a mean of the losses is
+        meaningful), and `parameters` (of the network).
     """
     combiner = model.combiner
     return {

@@ -1,4 +1,4 @@
-"""What a run is given besides its workload and its combiner, in groups."""
+"""Groups of a run's arguments other than its workload and its combiner."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _Group = TypeVar("_Group")
 
 
 def _public(group: type[_Group]) -> type[_Group]:
-    """Has a class named by the package that shows it, in configurations and their records."""
+    """Names a class after its public package, in configurations and their records."""
     group.__module__ = "mtk.experiment"
     return group
 
@@ -256,6 +256,6 @@ def _check_branch(given: Any) -> None:
 
 
 def _check_counts(group: Any, *names: str) -> None:
-    """Checks counts of a group that may be None."""
+    """Checks counts of a group, each of which may be None."""
     given = {name: getattr(group, name) for name in names}
     check_count(**{name: value for name, value in given.items() if value is not None})

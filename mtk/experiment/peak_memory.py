@@ -1,4 +1,4 @@
-"""The most memory that was in use at a time."""
+"""Measures peak memory."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ _RESET_PEAK = "5"  # See proc(5).
 
 
 class Peak:
-    """Measures from its making on: on the first GPU if there is one, else of this process.
+    """Measures from its creation on: the first GPU if there is one, else this process.
 
     Attributes:
-        device: What is measured, in words.
+        device: Name of the measured device.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Peak:
         self._before = self._reset()
 
     def read(self) -> tuple[int, int] | None:
-        """Returns the bytes at most, and at the beginning; None where the system does not tell."""
+        """Returns the bytes at the peak and at the start; None if they are not reported."""
         if self._before is None:
             return None
         if self._gpu:
@@ -35,12 +35,12 @@ class Peak:
         try:
             _RESET.write_text(_RESET_PEAK)
             return _status("VmRSS")
-        except OSError:  # Another system than Linux, or a container that forbids it.
+        except OSError:  # Not Linux, or a container that forbids it.
             return None
 
 
 def _status(name: str) -> int:
-    """Returns a number of bytes that the system tells of this process."""
+    """Returns a number of bytes from the system's status of this process."""
     lines = _STATUS.read_text(encoding="utf-8").splitlines()
     (found,) = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
     return 1024 * int(found)

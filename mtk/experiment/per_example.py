@@ -1,4 +1,4 @@
-"""What each test example contributes to the metrics of a run, for intervals over examples."""
+"""Contributions of each test example to a run's metrics, for confidence intervals."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -19,17 +19,17 @@ from mtk.task_metrics import TaskMetric
 from mtk.tasks import Task
 from mtk.trainer import MultiTaskModel, batch, forward
 
-# So many batches are done before a graph would be traced.
+# This many batches are done in the time that tracing a graph takes.
 _EAGER = 8
-# What the mean over examples may differ by from the metric as it was reported.
+# Allowed difference between the mean over examples and the reported metric.
 _TOLERANCE = 1e-3
 
-# By name: what each example of a batch adds to the sum of a metric, and to what divides it.
+# By name: the contributions of each example of a batch to the sum of a metric and its divisor.
 Sums: TypeAlias = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
 class _Batch(NamedTuple):
-    """What one batch adds: the sums of its metrics, and the labels by task."""
+    """The contributions of one batch: the sums of its metrics, and the labels by task."""
 
     sums: Sums
     labels: dict[str, tf.Tensor]
@@ -38,16 +38,16 @@ class _Batch(NamedTuple):
 def write(built: Built, folder: RunFolder, test: Mapping[str, Any], preemption: Preemption) -> None:
     """Writes `test_examples.npz`.
 
-    Every worker computes all of it on one device, in the order of the data; only the chief's
-    folder is the run's.
+    Every worker computes all of it on one device, in the order of the data; only the chief writes
+    to the folder of the run.
 
     Args:
         built: What was trained, with the weights of the selected step.
         folder: The run folder.
-        test: The metrics of the split, as `results.by_task` makes them.
-        preemption: What notes signals; they end it between two batches.
+        test: The metrics of the split, as returned by `results.by_task`.
+        preemption: The handler of signals; a signal stops the call between two batches.
     """
-    # No more examples at a time than a step has on a device.
+    # A device gets no more examples at a time than in a training step.
     replicas = built.model.distribute_strategy.num_replicas_in_sync
     examples = built.data.test(-(-built.plan.batch_size // replicas))
     found = measure(built.model, examples, test, preemption)
@@ -64,15 +64,15 @@ def measure(
 ) -> ExampleValues:
     """Returns the loss and the metrics of each example.
 
-    Only those that are means over the examples are there: what their mean is not, to a thousandth,
-    is left out, such as a root of a mean, an AUC, or a score of the workload.
+    Only metrics that are means over the examples, to a thousandth, are included. Others are left
+    out, such as a root of a mean, an AUC, or a score of the workload.
 
     Args:
         model: A model that has seen a batch.
         examples: Batches in order.
-        test: As in `write`.
-        preemption: As in `write`.
-        traced: What `tracing` has made of the model, where it measures again and again.
+        test: See `write`.
+        preemption: See `write`.
+        traced: The result of `tracing` for the model, for repeated measurements.
     """
     eager = 0 if traced else _EAGER
     traced = traced or tracing(model)
@@ -96,7 +96,7 @@ def measure(
 
 
 def tracing(model: MultiTaskModel) -> Callable[[Any], _Batch]:
-    """Returns what measures a batch, as a graph that is traced once.
+    """Returns the function that measures a batch, as a graph that is traced once.
 
     Args:
         model: A model that has seen a batch.
@@ -130,7 +130,7 @@ def _reported(name: str, test: Mapping[str, Any]) -> float | None:
 
 
 def _is_mean(total: np.ndarray, count: np.ndarray, reported: float | None) -> bool:
-    """Whether a metric is the mean over the examples, as far as its value tells."""
+    """Whether a metric is the mean over the examples, as far as its value shows."""
     if reported is None or not np.isfinite(total).all() or not count.sum() > 0:
         return False
     mean = total.sum() / count.sum()
@@ -156,7 +156,7 @@ def _of_batch(model: MultiTaskModel, data: Any) -> _Batch:
 
 
 def _labelled(elements: Elements) -> tf.Tensor:
-    """Returns the labels that are there, so that padding makes no difference."""
+    """Returns the labels that are present, so that padding makes no difference."""
     there = elements.weights if elements.labelled is None else elements.labelled
     labels = elements.labels
     if there.shape.rank < labels.shape.rank:
@@ -165,7 +165,7 @@ def _labelled(elements: Elements) -> tf.Tensor:
 
 
 def _of_loss(task: Task, elements: Elements) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns what each example adds to the loss, and to its divisor."""
+    """Returns the contributions of each example to the loss and to its divisor."""
     there = elements.weights if elements.labelled is None else elements.labelled
     weights = elements.weights
     total = tf.where(weights != 0, elements.values * weights, 0.0)
@@ -178,10 +178,10 @@ def _by_example(values: tf.Tensor) -> tf.Tensor:
 
 
 def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Tensor] | None:
-    """Returns what each example adds to a metric's sum, and to its divisor; None if it has none.
+    """Returns the contributions of each example to a metric's sum and divisor; None if it has none.
 
-    Both are linear in the weights of the examples, so this is how they grow with each. A metric
-    that takes no weights has none, such as a function that returns the mean over a batch.
+    Both are linear in the weights of the examples, so the contributions are the derivatives. A
+    metric that takes no weights has none, such as a function that returns the mean over a batch.
     """
     if not _has_sums(metric.metric):
         return None
@@ -196,7 +196,7 @@ def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Te
         metric.metric.reset_state()
         try:
             metric.metric.update_state(y_true, y_pred, sample_weight=each)
-        except Exception:  # One of the user's may raise anything.
+        except Exception:  # A user's metric may raise anything.
             return None
         sums = _sums(metric.metric)
     found = [tape.gradient(value, share) for value in sums]
@@ -204,14 +204,14 @@ def _of_metric(metric: TaskMetric, elements: Elements) -> tuple[tf.Tensor, tf.Te
 
 
 def _has_sums(metric: keras.metrics.Metric) -> bool:
-    """Whether a metric is one sum divided by another, and not, for instance, the root of that."""
+    """Whether a metric is a quotient of two sums, and not, for instance, its root."""
     is_mean = isinstance(metric, keras.metrics.Mean)
     is_plain = is_mean and type(metric).result is keras.metrics.Mean.result
     return is_plain or isinstance(metric, PixelAccuracy)
 
 
 def _sums(metric: keras.metrics.Metric) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns what a metric divides by what."""
+    """Returns the dividend and the divisor of a metric."""
     if isinstance(metric, PixelAccuracy):
         matrix = tf.convert_to_tensor(metric.matrix)
         return tf.linalg.trace(matrix), tf.reduce_sum(matrix)

@@ -1,4 +1,4 @@
-"""Asks a run to stop when the system asks the process to."""
+"""Stops a run when the system asks the process to stop."""
 
 import os
 import signal
@@ -16,24 +16,24 @@ from mtk.distribution import Workers
 
 
 class InterruptedRunError(Exception):
-    """The run has stopped because it was asked to, and can go on."""
+    """The run was stopped by a request, and can be continued."""
 
 
 class Preemption:
-    """Notes `signals.STOPPING` while it is entered; a second one but SIGHUP ends the process.
+    """Records `signals.STOPPING` inside its context; a second one except SIGHUP ends the process.
 
-    A handler in Python runs between two operations only, and one operation of TensorFlow may take
-    long. So a thread listens to the pipe into which Python's own handler writes at once.
+    A Python handler runs only between two operations, and a TensorFlow operation may take long. So
+    a thread listens to the pipe into which Python's own handler writes at once.
 
-    Several workers ask one another about once in `pace` seconds: a collective and its result after
-    every step would have all of them wait.
+    Several workers ask one another about once in `pace` seconds: a collective operation and its
+    result after every step would make all of them wait.
 
     Args:
-        workers: Who stops together. By default this process alone.
-        pace: Seconds, at most about, until all workers know of a signal to one of them.
+        workers: The workers that stop together; by default only this process.
+        pace: Approximate maximum of seconds until all workers know of a signal to one of them.
 
     Attributes:
-        asked: Name of the signal that came to this process, or None.
+        asked: Name of the signal that this process received, or None.
     """
 
     def __init__(self, workers: Workers | None = None, pace: float = 1.0) -> None:
@@ -41,7 +41,7 @@ class Preemption:
         self.pace = pace
         self.asked: str | None = None
         self._agreed = False
-        self._skipped = self._skip = 0  # Calls that ask nobody: since the last that did; in all.
+        self._skipped = self._skip = 0  # Calls without asking: since the last ask; in all.
         self._asked_at = time.monotonic()
         self._handlers: dict[int, Any] = {}
 
@@ -72,13 +72,13 @@ class Preemption:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
-        os.close(self._sender)  # The listener reads the end of the pipe, and ends.
+        os.close(self._sender)  # The listener reads the end of the pipe and stops.
         self._listener.join()
 
     def agreed(self, *others: bool) -> tuple[bool, ...]:
-        """Returns whether a signal has come to any worker, and whether any has set each flag.
+        """Returns whether any worker has received a signal, and whether any has set each flag.
 
-        All workers call this together. Until they ask one another again, the answer is no.
+        All workers call this together. Until they ask one another again, the answers are False.
         """
         if not self._agreed and self._skipped < self._skip:
             self._skipped += 1
@@ -89,21 +89,21 @@ class Preemption:
         return found
 
     def forget_pace(self) -> None:
-        """Has the next call ask: what follows may take longer; all workers call this together."""
+        """Makes the next call ask: what follows may be slower; all workers call this together."""
         self._skipped = self._skip = 0
 
     def check(self) -> None:
-        """Raises `InterruptedRunError` if a signal has come to any worker; all ask together."""
+        """Raises `InterruptedRunError` if a worker got a signal; all workers call this together."""
         if self.agreed()[0]:
             raise InterruptedRunError(self.asked)
 
     def _set_pace(self) -> None:
-        """Finds, by the chief's clock, how many calls may pass until the workers ask again."""
+        """Sets, by the chief's clock, the number of calls until the workers ask again."""
         if self.workers.number == 1 or self.pace <= 0:
             return
         now = time.monotonic()
         each = (now - self._asked_at) / (1 + self._skipped)
-        most = 2 * self._skip + 1  # A little more each time: a first step is slower than others.
+        most = 2 * self._skip + 1  # Increases step by step: the first steps are slower.
         skip = min(most, int(self.pace / max(each, 1e-6)) - 1)
         told = self.workers.from_chief(max(0, skip).to_bytes(8, "big"))
         self._skip, self._skipped = int.from_bytes(told, "big"), 0
@@ -121,10 +121,10 @@ class Preemption:
 
 
 class StopEvaluation(keras.callbacks.Callback):
-    """Ends an evaluation between two batches when a signal has come.
+    """Stops an evaluation between two batches after a signal.
 
     Args:
-        preemption: What notes the signals.
+        preemption: The handler of signals.
     """
 
     def __init__(self, preemption: Preemption):
@@ -141,4 +141,4 @@ class StopEvaluation(keras.callbacks.Callback):
 
 
 def _nothing(number: int, frame: Any) -> None:
-    """Keeps the system from ending the process; the listener does the rest."""
+    """Keeps the signal from ending the process; the listener does the rest."""

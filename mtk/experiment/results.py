@@ -1,4 +1,4 @@
-"""Figures of a run, by split, task and metric, as records and in words."""
+"""Results of a run, by split, task and metric, as records and in words."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import Any
 from mtk.callbacks.base import entries
 from mtk.workloads.base import Scores
 
-_MOST_ALONE = 8  # Tasks that one takes in at a glance.
+_MOST_ALONE = 8  # Tasks that can be read at a glance.
 
 
 def by_task(logs: Mapping[str, Any], names: Sequence[str], split: str) -> dict[str, Any]:
     """Returns the metrics of one split as `{"loss": mean, "tasks": {task: {metric: value}}}`.
 
-    A value that is infinite or NaN becomes None, since JSON has no other word for it.
+    Infinite and NaN values become None, since JSON cannot represent them.
 
     Args:
-        logs: As Keras makes them.
+        logs: Keras' logs.
         names: Names of the tasks.
-        split: "validation" reads the keys with "val_", any other split those without.
+        split: "validation" reads the keys with "val_", other splits those without.
     """
     start = "val_" if split == "validation" else ""
     own = {key.removeprefix(start): v for key, v in logs.items() if key.startswith(start)}
@@ -31,19 +31,19 @@ def by_task(logs: Mapping[str, Any], names: Sequence[str], split: str) -> dict[s
 
 
 def as_logs(scores: Scores) -> dict[str, float]:
-    """Returns scores by the names that Keras' logs give to metrics of tasks."""
+    """Returns scores by the names of tasks' metrics in Keras' logs."""
     return {
         f"{task}_{name}": value for task, found in scores.items() for name, value in found.items()
     }
 
 
 def table(figures: Mapping[str, Any]) -> list[str]:
-    """Returns the lines of a table: a row for each task, a column for each metric.
+    """Returns the lines of a table with a row for each task and a column for each metric.
 
-    Where there are many tasks, a last row has the means of the metrics that all of them have.
+    If there are many tasks, a last row has the means of the metrics that all of them have.
 
     Args:
-        figures: As `by_task` makes them.
+        figures: The results as returned by `by_task`.
     """
     rows: dict[str, Mapping[str, float | None]] = dict(figures["tasks"])
     columns = sorted({m for metrics in rows.values() for m in metrics}, key=_loss_first)
@@ -82,7 +82,7 @@ def _number(metrics: Mapping[str, float | None], name: str) -> str:
 
 
 def summary(result: Mapping[str, Any], run_dir: str) -> str:
-    """Returns the end of a run in words."""
+    """Returns the results of a run in words."""
     if "worker" in result:
         return f"Worker {result['worker']}: {result['status']}. See worker 0 for the results."
     if result["status"] == "interrupted":

@@ -1,4 +1,4 @@
-"""What a run is: its settings, its data, and the version that began it."""
+"""The description of a run: its settings, its data, and the version that started it."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -22,14 +22,14 @@ _FIX = "Restore it; or start again in a new folder, or after removing this one."
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What `run.json` holds, and every checkpoint with it.
+    """The content of `run.json`, which every checkpoint holds too.
 
     Attributes:
-        settings: What makes a run this one; see `mtk.experiment.fingerprint`.
+        settings: The settings that identify a run; see `mtk.experiment.fingerprint`.
         data: The fingerprint of its data.
         files: Hashes of the files that describe the run, by name.
-        format: Of the run folder.
-        mtk: The version that began the run.
+        format: Version of the run folder's format.
+        mtk: The version that started the run.
     """
 
     settings: Mapping[str, str]
@@ -40,19 +40,19 @@ class RunDescription:
 
     @property
     def hash(self) -> str:
-        """A hash of settings and data, which tells a run's result from another's."""
+        """A hash of settings and data, which identifies the result of a run."""
         return digest(json.dumps([self.settings, self.data], sort_keys=True).encode())
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the content as JSON can hold it."""
+        """Returns the content as JSON values."""
         return {**asdict(self), "hash": self.hash}
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
-        """Returns what `as_dict` was made of; earlier versions did not write all of it.
+        """Returns the description from the result of `as_dict`; earlier versions wrote less.
 
         Raises:
-            ValueError: If the content has other types.
+            ValueError: If the content has wrong types.
         """
         settings, data, files = parts = [content.get(n, {}) for n in ("settings", "data", "files")]
         if not all(isinstance(part, dict) for part in parts):
@@ -62,7 +62,7 @@ class RunDescription:
         return cls(settings, data, files, content["format"], content["mtk"])
 
     def changed(self, folder: Path) -> list[str]:
-        """Returns the files that describe the run and are not as it wrote them."""
+        """Returns the files that describe the run and were changed since it wrote them."""
         return [name for name, known in self.files.items() if _differs(folder / name, known)]
 
     def save(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class RunDescription:
         atomic.write_json(path, self.as_dict())
 
     def check_same(self, folder: Path, settings: Mapping[str, str], finished: bool) -> None:
-        """Checks that a run with these settings may go on with what is in the folder.
+        """Checks that a run with these settings may continue the run in the folder.
 
         Raises:
             ValueError: If it may not, with the differences.
@@ -123,9 +123,9 @@ class RunDescription:
 
 
 def recorded(begun: Path) -> list[RunDescription]:
-    """Returns what `run.json` and the newest sound checkpoint beside it say, what there is.
+    """Returns the descriptions in `run.json` and in the newest valid checkpoint, if they exist.
 
-    Each checkpoint describes its run too, so that the file may be lost.
+    Checkpoints describe their run too, in case the file is lost.
 
     Args:
         begun: Path of `run.json`.
@@ -139,21 +139,21 @@ def recorded(begun: Path) -> list[RunDescription]:
 
 
 def snapshots(folder: Path) -> Iterator[Snapshot]:
-    """Yields the sound checkpoints of a folder without their variables, the newest first."""
+    """Yields the valid checkpoints of a folder without their variables, the newest first."""
     for path in sorted(folder.glob(_CHECKPOINTS), key=_number, reverse=True):
         try:
             found = read_without_variables(path)
         except DamagedError:
-            continue  # It is put aside, with a warning, when the run is taken up.
+            continue  # It is set aside, with a warning, when the run resumes.
         if "run" in found.state:
             yield found
 
 
 def _differs(path: Path, known: str) -> bool:
-    """Tells whether a file is there and has another hash; it may be somebody else's."""
+    """Returns whether a file exists and has another hash; it may belong to others."""
     try:
         return path.exists() and digest(records.text(path).encode()) != known
-    except ValueError:  # It is no file, or no text.
+    except ValueError:  # It is not a file, or not text.
         return True
 
 
@@ -165,7 +165,7 @@ def read_json(path: Path, needed: Collection[str], fix: str) -> dict[str, Any]:
     """Reads a JSON object with these keys.
 
     Raises:
-        ValueError: If the file holds something else; it ends with `fix`.
+        ValueError: If the file holds something else; the message ends with `fix`.
     """
     try:
         content = records.json_object(path)

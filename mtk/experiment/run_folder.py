@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind."""
+"""The folder that a run writes."""
 
 import contextlib
 import warnings
@@ -50,10 +50,10 @@ class RunFolder:
         self.test_examples = self.path / "test_examples.npz"
         self.test_predictions = self.path / "test_predictions.npz"
         self.result = self.path / "result.json"
-        # Says that the files before the first step are complete, and whose they are.
+        # Shows that the files before the first step are complete, and identifies their run.
         self.begun = self.checkpoints / "run.json"
         self.lock = FolderLock(self.checkpoints / "lock")
-        # What is said of the run that is there: by `run.json`, and by the newest checkpoint.
+        # Descriptions of the existing run: in `run.json`, and in the newest checkpoint.
         self._known: list[RunDescription] = []
         self.description = RunDescription(self.settings)
 
@@ -62,14 +62,14 @@ class RunFolder:
         """Returns the folder at `path`: a new or empty one, or one of the same run.
 
         Raises:
-            ValueError: If there is no path, it cannot be made, something else is in the folder, the
-                run in it has other settings or is damaged, or another process uses it.
+            ValueError: If there is no path, it cannot be created, it holds something else, its run
+                has other settings or is damaged, or another process uses it.
         """
         if path is None:
             raise ValueError("A run needs an output folder. Give a new one: --run_dir=PATH.")
         folder = cls(path, settings)
         if folder.finished and folder.begun.exists():
-            folder._check_same_run()  # It is only shown: nothing is written, so nothing is locked.
+            folder._check_same_run()  # It is only read, so no lock is needed.
         elif folder.lock.path.exists() or recorded(folder.begun):
             places.check_no_links(folder.path.rglob("*"))
             folder.lock.acquire()
@@ -99,25 +99,25 @@ class RunFolder:
         return self.result.exists()
 
     def rung(self, step: int) -> Path:
-        """Returns where it stands what the run had come to when it paused at a step."""
+        """Returns the path of the results of a pause at a step."""
         return self.path / "rungs" / f"{step}.json"
 
     def pause(self, step: int) -> Path:
-        """Returns where the checkpoint is kept with which the run paused at a step."""
+        """Returns the path of the checkpoint of a pause at a step."""
         return self.path / "rungs" / str(step)
 
     def further_saved_model(self, name: str) -> Path:
-        """Returns where a SavedModel goes that the workload serves besides the network."""
+        """Returns the path of a SavedModel that the workload serves besides the network."""
         return self.path / f"saved_model_{name}"
 
     def check_there(self, error: OSError) -> None:
         """Checks that the folder was not removed while the run was writing to it.
 
         Args:
-            error: What writing has raised.
+            error: The error raised by writing.
 
         Raises:
-            FileNotFoundError: If it was.
+            FileNotFoundError: If it was removed.
         """
         if not self.checkpoints.is_dir():
             raise FileNotFoundError(
@@ -127,7 +127,7 @@ class RunFolder:
             ) from error
 
     def stopped_by(self, error: OSError) -> OSError:
-        """Returns the error in words of the run: what has become of it, and how it goes on."""
+        """Returns an error that describes the state of the run and how to continue it."""
         try:
             self.check_there(error)
             room = f"{resources.free(self.path) / 1e6:.1f} MB are free."
@@ -141,17 +141,17 @@ class RunFolder:
     def open(
         self, asked: str, operative: str, data: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """Makes the folder and writes what is known before the first step, if that is not done.
+        """Creates the folder and writes the files of the time before the first step, if needed.
 
         Args:
             asked: The configuration as given.
             operative: The configuration in force.
             data: The fingerprint of the workload.
 
-        A file that was changed since it was written is written again, with a warning.
+        A file that was changed since it was written is rewritten, with a warning.
 
         Raises:
-            ValueError: If another process has been quicker, or the run was begun with other data.
+            ValueError: If another process was faster, or the run was started with other data.
             OSError: If the folder cannot be written.
         """
         if not self.lock.held:
@@ -167,9 +167,9 @@ class RunFolder:
             self.description.save(self.begun)
 
     def close(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the result, whole or not at all, and returns it with what tells its run."""
+        """Writes the result atomically, and returns it with the keys that identify its run."""
         about: dict[str, Any] = {"run": self.description.hash, "data": {**self.description.data}}
-        with contextlib.suppress(FileNotFoundError, records.DamagedError):  # Nothing is claimed.
+        with contextlib.suppress(FileNotFoundError, records.DamagedError):  # Nothing to check.
             about["record"] = records.digest(self.metrics)
         atomic.write_json(self.result, {**result, **about})
         return {**result, **about}
@@ -193,21 +193,21 @@ class RunFolder:
         return result
 
     def _problem_of_record(self, ended: str | None) -> str:
-        """Returns what is wrong with the record of a finished run; `ended` is its hash then."""
+        """Returns the problem of a finished run's record; `ended` is its hash at the end."""
         if ended and self.metrics.exists():
             with contextlib.suppress(records.DamagedError):
                 if records.digest(self.metrics) == ended:
                     return ""
             return f"The log {str(self.metrics)!r} was changed after the run ended"
         files = AppendOnlyFiles(self.path, self.metrics, self.tensorboard)
-        newest = next(snapshots(self.checkpoints), None)  # It tells how the record was.
+        newest = next(snapshots(self.checkpoints), None)  # It holds the lengths of the record.
         return files.problem(newest.lengths, newest.record) if newest else ""
 
     def _check_same_run(self) -> None:
         known = recorded(self.begun)
         if not known:
             self._check_nothing_lost()
-            return  # Killed before there was anything to go on with.
+            return  # Killed before the first checkpoint.
         for description in known:
             description.check_same(self.path, self.settings, self.finished)
         self._known = known
@@ -222,7 +222,7 @@ class RunFolder:
             )
 
     def _write_texts(self, texts: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, str]:
-        """Writes what is missing or has changed since it was written; returns all hashes."""
+        """Writes the files that are missing or were changed; returns all hashes."""
         found = dict(hashes)
         for name, text in texts.items():
             path = places.check_file(self.path / name)
@@ -239,7 +239,7 @@ class RunFolder:
         return found
 
     def _check_outputs(self) -> None:
-        """Checks that nothing of others is where the run will write at its end."""
+        """Checks that no foreign files are at the paths that the run writes at its end."""
         for file in (self.keras_file, self.manifest, self.metrics, self.selected):
             places.check_file(file)
         places.check_file(self.test_examples)

@@ -1,4 +1,4 @@
-"""Pauses on the way: a run stops at an evaluation, and says what it has come to there."""
+"""Pauses of a run at an evaluation, with a record of the results so far."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,8 @@ def evaluation_at(plan: Plan, step: int) -> int:
     """Returns the step of the first evaluation at or after a step.
 
     Args:
-        plan: Of the run.
-        step: Where the run is to pause.
+        plan: The plan of the run.
+        step: The step at which the run should pause.
 
     Raises:
         ValueError: If the run has no such evaluation before its end.
@@ -41,10 +41,10 @@ def evaluation_at(plan: Plan, step: int) -> int:
 
 
 def evaluations_at(plan: Plan, rungs: Sequence[int]) -> list[int]:
-    """Returns the steps of the evaluations at which a run pauses, one for each rung.
+    """Returns the steps of the evaluations at which a run pauses, one per rung.
 
     Raises:
-        ValueError: If there is none for a rung, or one for two.
+        ValueError: If a rung has no evaluation, or two rungs have the same one.
     """
     steps = [evaluation_at(plan, rung) for rung in rungs]
     if len(set(steps)) < len(steps):
@@ -57,31 +57,31 @@ def evaluations_at(plan: Plan, rungs: Sequence[int]) -> list[int]:
 
 
 def ends(plan: Plan, interval: int) -> list[int]:
-    """Returns the ends of intervals at which a run can pause: all but that of the last one."""
+    """Returns the ends of intervals at which a run can pause: all except the last one."""
     last = (plan.steps - 1) // plan.evaluate_every * plan.evaluate_every
     return list(range(interval, last + 1, interval))
 
 
 def rate_of(model: MultiTaskModel) -> Any:
-    """Returns the learning rate of a model as its optimizer has it: a schedule or a variable."""
-    # An optimizer that scales losses has another one inside.
+    """Returns the learning rate of a model's optimizer: a schedule or a variable."""
+    # A loss-scaling optimizer wraps another one.
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
 
 
 def write(
     folder: RunFolder, asked: int, step: int, plan: Plan, selection: BestCheckpoint
 ) -> dict[str, Any]:
-    """Writes what a run has come to at an evaluation, from its record, and returns it.
+    """Writes the results of a run at an evaluation, from its record, and returns them.
 
     Args:
         folder: The run folder.
-        asked: The step at which it was to pause, which names the file.
+        asked: The requested step of the pause, which names the file.
         step: The step of the evaluation.
-        plan: Of the run.
-        selection: What validation selects by.
+        plan: The plan of the run.
+        selection: The callback that selects by validation.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     lines = map(json.loads, folder.metrics.read_text(encoding="utf-8").splitlines())
     logs = {
@@ -106,16 +106,16 @@ def write(
 def check(built: Built, rungs: tuple[int, ...]) -> None:
     """Checks that runs can be compared at several steps before their end.
 
-    They can if learning rate and task weights never come to rest, so that no step is the one to
-    judge by, or have come to rest before the first of these steps.
+    They can if learning rate and task weights either never become constant, so that no step is the
+    right one to compare at, or are constant before the first of these steps.
 
     Args:
-        built: What is trained.
-        rungs: The steps, the earliest first.
+        built: Data, model and plan of the run.
+        rungs: The steps in increasing order.
 
     Raises:
-        ValueError: If the run has no evaluation there, several have the same one, or a schedule
-            leads to an end behind the first.
+        ValueError: If the run has no evaluation at a step, several have the same one, or a schedule
+            ends after the first step.
     """
     steps = evaluations_at(built.plan, rungs)
     for what, schedule in _schedules(built.model):
@@ -123,7 +123,7 @@ def check(built: Built, rungs: tuple[int, ...]) -> None:
 
 
 def _schedules(model: MultiTaskModel) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yields what changes with the step, and how."""
+    """Yields the names of quantities that change with the step, and their functions."""
     rate = rate_of(model)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         yield "learning rate", rate

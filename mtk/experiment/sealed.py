@@ -1,4 +1,4 @@
-"""A test that stays sealed: a run predicts the test inputs, and nobody measures anything."""
+"""Sealed tests: a run predicts the test inputs, and nothing is measured."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from mtk.experiment.run_folder import RunFolder
 from mtk.output_paths import at
 from mtk.trainer import MultiTaskModel, batch
 
-# So many batches are done before a graph would be traced.
+# This many batches are done in the time that tracing a graph takes.
 _EAGER = 4
 
 
@@ -23,10 +23,10 @@ def write(built: Built, folder: RunFolder, preemption: Preemption) -> None:
     Args:
         built: What was trained, with the weights of the selected step.
         folder: The run folder.
-        preemption: What notes signals; they end it between two batches.
+        preemption: The handler of signals; a signal stops the call between two batches.
 
     Raises:
-        ValueError: If a single batch has more predictions than a file keeps.
+        ValueError: If a single batch has more predictions than a file can hold.
     """
     model, found = built.model, predictions.Collector()
     traced = tf.function(lambda data: predict(model, data), autograph=False, reduce_retracing=True)
@@ -41,11 +41,11 @@ def write(built: Built, folder: RunFolder, preemption: Preemption) -> None:
 
 
 def predict(model: MultiTaskModel, data: Any) -> dict[str, tf.Tensor]:
-    """Returns what the network predicts of a batch, by task; labels are not looked at.
+    """Returns the predictions of the network for a batch, by task; labels are ignored.
 
     Args:
         model: The model.
-        data: The batch, in any form that `mtk.trainer.batch.parse` knows.
+        data: The batch, in any form that `mtk.trainer.batch.parse` accepts.
     """
     data = batch.without_nones(tf.nest.map_structure(batch.as_tensor, data))
     names = model.task_names

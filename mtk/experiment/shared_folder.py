@@ -1,4 +1,4 @@
-"""The run folder as each of several workers sees it: they share it, and only the chief writes."""
+"""The run folder on several workers: they share it, and only the chief writes to it."""
 
 import contextlib
 import json
@@ -18,18 +18,18 @@ def claimed(
 ) -> Iterator[RunFolder]:
     """Claims the run folder for the chief, and gives every other worker a copy.
 
-    A copy holds what a run is taken up from. All workers do the same from there on, so none has to
-    be told what another one read. Copies lie among the temporary files. They are removed at the
-    end; that of a killed worker, at the next start.
+    A copy holds the files from which a run resumes. From there on, all workers do the same, so they
+    need not exchange what they have read. Copies are temporary files. They are removed at the end;
+    that of a killed worker, at the next start.
 
     Args:
-        path: The folder, where all workers reach it.
-        settings: What makes a run this one; see `mtk.experiment.fingerprint`.
+        path: The folder, at a path that all workers can access.
+        settings: The settings that identify a run; see `mtk.experiment.fingerprint`.
         workers: The workers; all call this together.
 
     Raises:
-        ValueError: If the chief cannot claim the folder, or the workers' settings or what they see
-            of the folder differ.
+        ValueError: If the chief cannot claim the folder, or the workers' settings or views of the
+            folder differ.
     """
     command = "Start all of them with the same command; only TF_CONFIG may differ."
     problem = f"The workers do not have the same configuration. {command}"
@@ -52,12 +52,12 @@ def claimed(
             copy = stack.enter_context(temporary_folder("mtk-worker-")) / "run"
             _copy(path, copy)
             folder = stack.enter_context(RunFolder.claim(copy, settings))
-        workers.wait()  # The chief goes on to write when all have read.
+        workers.wait()  # The chief starts to write when all have read.
         yield folder
 
 
 def check_same_data(data: Mapping[str, str], workers: Workers) -> None:
-    """Finds workers that read other data, on every worker.
+    """Checks on every worker that all workers read the same data.
 
     Args:
         data: The fingerprint of this worker's data.
@@ -82,7 +82,7 @@ def _check_alike(own: Mapping[str, str], workers: Workers, problem: str) -> None
 
 
 def _contents(path: str | Path | None) -> list[Path]:
-    """Returns the files and folders that a run is taken up from."""
+    """Returns the files and folders from which a run resumes."""
     if path is None:
         return []
     folder = RunFolder(path, {})
@@ -91,7 +91,7 @@ def _contents(path: str | Path | None) -> list[Path]:
 
 
 def _seen(path: str | Path | None) -> dict[str, str]:
-    """Returns the size of each file that a run is taken up from, by its place in the folder."""
+    """Returns the size of each file from which a run resumes, by its path in the folder."""
     files = [file for each in _contents(path) for file in (each, *each.rglob("*"))]
     return {
         str(file.relative_to(path or "")): f"{file.stat().st_size} bytes"

@@ -1,4 +1,4 @@
-"""A few steps of a run to see what they need: memory, and time."""
+"""Takes a few steps of a run to measure their memory and time."""
 
 import statistics
 import time
@@ -16,22 +16,22 @@ from mtk.trainer import MultiTaskModel
 from mtk.workloads import Workload
 
 _TIMED = 7  # steps
-_ENOUGH = 60.0  # seconds after which fewer will do
-# Parameters times examples: where they are fewer, memory is not short, and a trial takes long.
+_ENOUGH = 60.0  # seconds after which fewer steps suffice
+# Parameters times examples: below this, memory is not short, and a trial step takes long.
 _MUCH = 1e9
-_PART = 8  # A step with this part of a batch tells what a whole one needs.
-_SHARE = 0.75  # of the free memory that a step may take: it is a guess, and others need some too
+_PART = 8  # Divisor of the batch for the step from which memory is estimated.
+_SHARE = 0.75  # of the free memory, for a step: it is an estimate, and others need some too
 
 
 class Timed(NamedTuple):
-    """How long steps took, and what they took.
+    """The measured time and memory of steps.
 
     Attributes:
-        batch_size: Their examples.
-        seconds: A step's time, the median.
+        batch_size: Examples per step.
+        seconds: Median time of a step.
         first: Seconds of the first step.
-        memory: Bytes in use at most, and before the first step; None where that is not known.
-        measured_on: What uses them: the process, or a GPU.
+        memory: Bytes in use at the peak, and before the first step; None if unknown.
+        measured_on: The device of the memory: the process, or a GPU.
     """
 
     batch_size: int
@@ -42,10 +42,10 @@ class Timed(NamedTuple):
 
 
 def fitting(model: MultiTaskModel, data: Workload, plan: Plan) -> int:
-    """Returns the size of a run's batches, halved until a step fits into the memory that is free.
+    """Returns the batch size of a run, halved until a step fits into the free memory.
 
-    A part of that is left for others. What a step needs is measured with an eighth of a batch, and
-    taken to grow with the examples.
+    A part of that memory is left for others. The memory of a step is measured with an eighth of a
+    batch, and assumed to grow with the number of examples.
 
     Args:
         model: The compiled model; steps change it.
@@ -75,12 +75,12 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
         model: The compiled model.
         data: The workload.
         plan: Steps of the run.
-        size: Examples of a step.
+        size: Examples per step.
 
     Raises:
-        ValueError: If such a batch cannot be made or divided, or fewer come than are asked for.
+        ValueError: If such a batch cannot be made or divided, or the data has too few batches.
     """
-    data.steps_per_epoch(size)  # Raises what is wrong with the size.
+    data.steps_per_epoch(size)  # Raises an error if the size is wrong.
     batches = data.train(size, max(plan.steps, _TIMED), plan.seed).take(_TIMED)
     model.check(batches)
     stopwatch, used = _Stopwatch(), peak_memory.Peak()
@@ -97,7 +97,7 @@ def steps(model: MultiTaskModel, data: Workload, plan: Plan, size: int) -> Timed
 
 
 def _free() -> int | None:
-    """Returns the bytes that are free; None where steps run elsewhere, or it is not known."""
+    """Returns the free memory in bytes; None if steps run elsewhere, or it is unknown."""
     if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
         return None
     return min(filter(None, (_free_in_machine(), _free_in_container())), default=None)
@@ -111,7 +111,7 @@ def _free_in_machine() -> int | None:
 
 
 def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Returns what the control group (version 2) leaves; None where it sets no limit."""
+    """Returns the bytes that the control group (version 2) leaves; None if it has no limit."""
     try:
         limit, used = ((group / f"memory.{what}").read_text() for what in ("max", "current"))
         return max(1, int(limit) - int(used))
@@ -120,7 +120,7 @@ def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """Takes the time of each step, and ends the training when there are enough."""
+    """Measures the time of each step, and stops the training after enough steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,5 +134,5 @@ class _Stopwatch(keras.callbacks.Callback):
         del batch
         float((logs or {})["loss"])  # Waits until the step is done.
         self.seconds.append(time.monotonic() - self._start)
-        # Before the first one the graph is made ready.
+        # The graph is traced before the first step.
         self.model.stop_training = len(self.seconds) > 1 and sum(self.seconds) > _ENOUGH

@@ -1,4 +1,4 @@
-"""Whether a workload gives as many batches as a run needs."""
+"""Checks that a workload provides as many batches as a run needs."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from mtk.workloads import Workload
 
 
 class ExhaustedDataError(ValueError):
-    """A workload has given fewer batches than were asked for."""
+    """A workload has provided fewer batches than requested."""
 
 
 class Supply(StepCallback):
-    """Ends a run with an error at the evaluation that comes too early.
+    """Stops a run with an error at an evaluation that comes too early.
 
-    Keras only warns where the training data end before their time, evaluates, and goes on from
-    their beginning. This callback must be the first: nothing of such an evaluation is recorded, and
-    the last checkpoint remains a step of the run.
+    If the training data end too early, Keras only warns, evaluates, and restarts the data. This
+    callback must be the first, so that such an evaluation is not recorded and the last checkpoint
+    remains valid.
 
     Args:
-        name: Of the workload.
+        name: Name of the workload.
         plan: Steps and evaluations.
     """
 
@@ -34,14 +34,14 @@ class Supply(StepCallback):
         self._expects = False
 
     def expect(self, batches: tf.data.Dataset, first_step: int) -> None:
-        """Checks what can be known of training batches before the first is read.
+        """Checks the training batches as far as possible before the first is read.
 
         Args:
-            batches: What the workload gives from `first_step` on.
-            first_step: The step that the run stands at.
+            batches: The batches of the workload from `first_step` on.
+            first_step: The current step of the run.
 
         Raises:
-            ExhaustedDataError: If the data set knows that it is too short.
+            ExhaustedDataError: If the cardinality of the data set shows that it is too short.
         """
         self.first, self._expects = first_step, True
         size = int(batches.cardinality())
@@ -79,18 +79,18 @@ class Supply(StepCallback):
 
 
 def check(data: Workload, plan: Plan, batches: tf.data.Dataset) -> None:
-    """Checks before a run that the workload gives what the run will ask for.
+    """Checks before a run that the workload provides the batches that the run needs.
 
-    As far as data sets know their size; that every split that is evaluated has batches and an end.
+    The number of training batches is checked as far as data sets know their size. Every evaluated
+    split must have batches and be finite.
 
     Args:
         data: The workload.
         plan: Steps and evaluations.
-        batches: What the workload gives to train on, from the first step on.
+        batches: The training batches of the workload, from the first step on.
 
     Raises:
-        ExhaustedDataError: If the training data are too few, or a split gives no batch or never
-            ends.
+        ExhaustedDataError: If there are too few training data, or a split is empty or infinite.
     """
     Supply(data.name, plan).expect(batches, 0)
     for name in ("validation", "test", "train_evaluation"):

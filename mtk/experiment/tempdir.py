@@ -1,4 +1,4 @@
-"""Temporary folders that do not stay behind, not even those of killed processes."""
+"""Temporary folders that are always removed, even those of killed processes."""
 
 import contextlib
 import os
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from mtk.experiment.folder_lock import FolderLock
 
-_LOCK = "lock"  # held by the process whose folder it is
+_LOCK = "lock"  # held by the process that owns the folder
 
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Makes a folder that is removed at the end, where only this user can write and read.
+    """Creates a folder that only this user can read and write, and removes it at the end.
 
-    Folders of this prefix whose processes were killed are removed now.
+    Folders with this prefix whose processes were killed are removed at the start.
 
     Args:
         prefix: Beginning of the folder's name.
 
     Raises:
-        ValueError: If another user has taken the place of this user's temporary folders.
+        ValueError: If another user owns the path of this user's temporary folders.
     """
     place = _own_place()
     for path in place.glob(f"{prefix}*/{_LOCK}"):
@@ -37,11 +37,11 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 def _own_place() -> Path:
-    """Returns a folder among the temporary files where nobody else can put anything."""
+    """Returns a temporary folder to which no other user can write."""
     place = Path(tempfile.gettempdir()) / f"mtk-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         place.mkdir(mode=0o700)
-    about = place.lstat()  # A link is somebody else's place.
+    about = place.lstat()  # A link may point to another user's folder.
     private = stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077
     if not private or about.st_uid != os.getuid():
         raise ValueError(
@@ -55,7 +55,7 @@ def _own_place() -> Path:
 def _new_folder(prefix: str, place: Path) -> FolderLock:
     while True:
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-        # Before it is locked, another process may take it for a left one, and remove it.
+        # Before it is locked, another process may consider it abandoned, and remove it.
         with contextlib.suppress(FileNotFoundError, ValueError):
             return _locked(path)
 
@@ -67,6 +67,6 @@ def _locked(folder: Path) -> FolderLock:
 
 
 def _remove(lock: FolderLock) -> None:
-    # Where the file system is slow to forget a file, that is no failure of the run.
+    # A file system that is slow to remove a file must not fail the run.
     shutil.rmtree(lock.path.parent, ignore_errors=True)
     lock.release()
