@@ -1,9 +1,9 @@
 """A common task framework: fixed tasks, equal budgets, a sealed test, a leaderboard.
 
-A card says what all entries have in common. `run` does the whole budget of one, with its test
-sealed; `submit` packs what it predicts of the test; `score` measures that where the labels are, no
-finer than the noise, and writes the leaderboard. What reads results is imported when it is first
-used: that takes seconds.
+A card defines what all entries have in common. `run` does the whole budget of an entry, with its
+test sealed; `submit` packs its predictions for the test; `score` measures them where the labels
+are, no finer than the noise, and writes the leaderboard. Code that reads results is imported on
+first use, since the import takes seconds.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from mtk.bench.card import Card
 from mtk.bench.command import main
 from mtk.bench.entry import BenchFolder, run
 
-# Classes and functions by the module that has them.
+# Classes and functions by the module that defines them.
 _NAMES = {"Board": "board", "Standing": "ranking", "rank": "ranking", "submit": "submission"}
 
 __all__ = ["BenchFolder", "Card", "main", "run", *_NAMES]

@@ -1,4 +1,4 @@
-"""Scores submissions, and shows how the entries of a card stand."""
+"""Scores submissions, and writes the leaderboard of a card."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ _WRITTEN = ("leaderboard.json", "leaderboard.html")
 
 
 class Board:
-    """A folder with what was scored: `reads.jsonl`, `scored/`, `leaderboard.html` and `.json`.
+    """A folder with scores: `reads.jsonl`, `scored/`, `leaderboard.html` and `.json`.
 
     `scored/` has the measurements, which are not published.
 
@@ -55,7 +55,7 @@ class Board:
             The answer, in words.
 
         Raises:
-            StudyError: If the submission is invalid, or no read is left. Then no read was spent.
+            StudyError: If the submission is invalid, or no read is left. Then no read is spent.
         """
         places.check_writable(self.path)
         self._check_own()
@@ -81,7 +81,7 @@ class Board:
         return standings
 
     def _check_own(self) -> None:
-        """Checks that what will be written replaces nothing of others."""
+        """Checks that the output does not replace files of others."""
         written = [self.path / name for name in _WRITTEN]
         places.check_no_links([*written, self.ledger.path, self.path / "scored"])
         for place in written:
@@ -131,7 +131,7 @@ class Board:
     def _read(
         self, got: Submission, reads: Sequence[Mapping[str, Any]], labels: str | Path | None
     ) -> dict[str, Any]:
-        """Measures a submission, and notes the read."""
+        """Measures a submission, and records the read."""
         from mtk.bench.scoring import scorer_of
 
         scorer = scorer_of(self.card, self.folders, labels)
@@ -174,7 +174,7 @@ class Board:
             )
 
     def _improves(self, entry: str, models: Models) -> bool:
-        """Tells whether a submission is better than the one of its entry that is shown."""
+        """Returns whether a submission is better than the shown one of its entry."""
         shown = self._shown()
         if entry not in shown:
             return True
@@ -184,11 +184,11 @@ class Board:
         return ladder.improves(*difference(three, "now", "before"))
 
     def _shown(self) -> dict[str, dict[str, Any]]:
-        """Returns the read that is shown of each entry: the last one that was better."""
+        """Returns the read that is shown for each entry: the last improvement."""
         return {read["entry"]: read for read in self.ledger.entries() if read["improved"]}
 
     def _keep(self, models: Models, every: int, about: Mapping[str, Any]) -> str:
-        """Keeps what was measured, by which examples, and returns its hash."""
+        """Stores the measurements and their examples, and returns the hash of the file."""
         arrays = {"values": models.values}
         if models.examples is not None:
             arrays["examples"] = models.examples
@@ -207,7 +207,7 @@ class Board:
         return digest
 
     def _models(self, digest: str) -> tuple[Models, dict[str, Any]]:
-        """Returns what was kept, with the seeds and costs."""
+        """Returns stored measurements, with the seeds and costs."""
         path = self.path / "scored" / f"{digest}.npz"
         try:
             with records.opened(path, _LARGEST) as file:
@@ -225,7 +225,7 @@ class Board:
     def _content(
         self, shown: Mapping[str, Mapping[str, Any]], standings: Mapping[str, Standing]
     ) -> dict[str, Any]:
-        """Returns what is told of all entries, the best first."""
+        """Returns the published values of all entries, the best first."""
         reads = [read["entry"] for read in self.ledger.entries()]
         rows = []
         for name, standing in standings.items():
@@ -279,7 +279,7 @@ class Board:
 
 
 def _told(standing: Standing) -> dict[str, Any]:
-    """Returns what is told of an entry: everything rounded to its noise."""
+    """Returns the published values of an entry, all rounded to their noise."""
     noise = standing.noise
     return {
         "place": standing.place,
@@ -292,7 +292,7 @@ def _told(standing: Standing) -> dict[str, Any]:
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    """Returns the leaderboard as a page that needs nothing else."""
+    """Returns the leaderboard as a self-contained page."""
     folder = resources.files("mtk.bench") / "templates"
     style = Markup((folder / "leaderboard.css").read_text(encoding="utf-8"))
     digest = base64.b64encode(hashlib.sha256(str(style).encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""A task card: what every entry of a benchmark has in common."""
+"""Task cards, which define what all entries of a benchmark have in common."""
 
 import functools
 import hashlib
@@ -16,15 +16,15 @@ from mtk.search import Preference, Search, Space, TwoStage
 from mtk.search.spec import METHOD, MOST_CONFIRMED
 from mtk.study import Grid, Run
 
-# Every model is measured with so many fresh seeds.
+# Number of fresh seeds with which every model is measured.
 SEEDS = 5
 MODELS = MOST_CONFIRMED
-# Exact hypervolumes take exponentially longer with more tasks, and hardly any model dominates.
+# The cost of exact hypervolumes is exponential in the tasks, and hardly any model dominates.
 MOST_TASKS = 5
 _LEAST_WEIGHT = 0.05
-_TUNED = 5  # Runs that a learning rate is found with.
+_TUNED = 5  # Runs that tune a learning rate.
 _SEALED = {"experiment.Training.test": "sealed"}
-# The name of an entry is that of its folder, beside these.
+# An entry is named after its folder, which is next to these.
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 STATIC_RUN, METHODS = "static_run", "methods"
 
@@ -74,7 +74,7 @@ class Card:
     weights: str = "combiners.StaticWeights.weights"
 
     def __post_init__(self) -> None:
-        """Raises a StudyError if a value cannot be."""
+        """Raises a StudyError if a value is invalid."""
         extras.check("A benchmark", "search", ("pandas", "scipy", "moocore", "jinja2"))
         for name, least in (("configurations", 1), ("at_a_time", 1), ("reads", 1)):
             given = getattr(self, name)
@@ -101,10 +101,10 @@ class Card:
         return list(self.metrics)
 
     def metric(self, task: str) -> tuple[str, str | None]:
-        """Returns name and direction of a task's metric, None where its class tells it.
+        """Returns the name of a task's metric and its direction, None if its class defines it.
 
         Raises:
-            StudyError: If it is written otherwise.
+            StudyError: If it has another form.
         """
         given = self.metrics[task]
         name, way = given if isinstance(given, (tuple, list)) and len(given) == 2 else (given, None)
@@ -116,7 +116,7 @@ class Card:
         return name, way
 
     def files(self, method: str) -> list[str]:
-        """Returns the gin files of a method that the card has, or of one that is a gin file."""
+        """Returns the gin files of a method of the card, or of one given as a gin file."""
         found = self.methods.get(method, [method] if method.endswith(".gin") else [])
         return [found] if isinstance(found, str) else list(found)
 
@@ -127,13 +127,13 @@ class Card:
         cpu_seconds: float | None = None,
         confirmed: int | None = None,
     ) -> Search:
-        """Returns the search that does an entry: for the front, of many tasks for the best mean.
+        """Returns the search of an entry: for the front, or with many tasks for the best mean.
 
         Args:
-            label: Of the entry.
+            label: Label of the entry.
             files: Gin files of its method.
-            cpu_seconds: What its tuning may take.
-            confirmed: How many trials it has had, if its models are to be measured now.
+            cpu_seconds: CPU budget of its tuning.
+            confirmed: Number of its trials so far, if its models should be measured now.
         """
         static = label == METHOD
         space = Space(
@@ -161,15 +161,15 @@ class Card:
 
     @property
     def _tuning(self) -> int:
-        """The configurations that tune the parameters of static weights before the weights.
+        """The number of configurations that tune the parameters of static weights before the weights.
 
-        Methods spend all of theirs on parameters, so this is more than a search takes by itself.
+        Methods spend all of theirs on parameters, so this is more than the default of a search.
         """
         return max(1, self.configurations // 3)
 
     @property
     def remark(self) -> str:
-        """What is to be said of a place above entry 0; nothing where it was tuned well."""
+        """A caveat about places above entry 0; empty if entry 0 was tuned well."""
         if self._tuning >= _TUNED:
             return ""
         runs = counted(self._tuning, "run")
@@ -179,19 +179,19 @@ class Card:
         )
 
     def static_run(self, folders: Sequence[str | Path]) -> Run:
-        """Returns a run of static weights: what all runs of the card have in common.
+        """Returns a run of static weights, which has what all runs of the card have in common.
 
         Args:
-            folders: Where to look for the card's files, before the working directory.
+            folders: Where to search for the files of the card, before the working directory.
         """
         search = self.search(METHOD)
         return Grid(search.study, folders).run(METHOD, search.first_point, 0)
 
     def hash(self, folders: Sequence[str | Path]) -> str:
-        """Returns what tells the card from another one, wherever the data lie.
+        """Returns a hash that identifies the card, regardless of the location of the data.
 
         Args:
-            folders: As for `static_run`.
+            folders: See `static_run`.
         """
         bindings = config.Draft.of(self.static_run(folders).lines).bindings()
         places = {bindings[name] for name in self.places if name in bindings}
@@ -214,7 +214,7 @@ class Card:
 
 
 def check_label(label: str) -> None:
-    """Raises a StudyError if a text cannot name an entry."""
+    """Raises a StudyError if a string cannot be the label of an entry."""
     if not LABEL.fullmatch(label) or label in (STATIC_RUN, METHODS):
         raise StudyError(
             f"{label!r} is not a valid name of an entry. Use at most 64 letters, digits, '_' "

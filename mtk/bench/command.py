@@ -100,7 +100,7 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk.study import Grid, sweep
     from mtk.study.grid import beside_includes, refuse_run_settings
 
-    # What can be found before TensorFlow is imported, which takes seconds.
+    # Checks that do not need TensorFlow, whose import takes seconds.
     names = config.check_names(given.gin_file, bindings)
     refuse_run_settings(names, "bench.Card.settings")
     ours = ("mtk.study", "mtk.search", "mtk.bench")
@@ -122,7 +122,7 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
         places.check_kind(Path(given.bench_dir), "a bench")
     if written:
         places.check_writable(Path(written))
-    # The files in configs/engines are those of sweeps.
+    # The files in configs/engines are written for sweeps.
     engine = config.values(sweep).get("engine")
     tf_logging.start_tensorflow()
     if given.action == "score":

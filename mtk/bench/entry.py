@@ -1,4 +1,4 @@
-"""Does the whole budget of one entry: what a static run costs, tuning, measuring."""
+"""Does the whole budget of one entry: the cost of a static run, tuning, measuring."""
 
 import contextlib
 import json
@@ -26,10 +26,10 @@ class BenchFolder:
     Args:
         path: The folder.
         card: The card.
-        folders: Where to look for the card's files, before the working directory.
+        folders: Where to search for the files of the card, before the working directory.
 
     Raises:
-        StudyError: If it belongs to another card.
+        StudyError: If the folder belongs to another card.
     """
 
     def __init__(self, path: str | Path, card: Card, folders: Sequence[str | Path] = ()):
@@ -55,7 +55,7 @@ class BenchFolder:
         return StudyFolder(self.path / label)
 
     def begin(self) -> None:
-        """Makes the folder."""
+        """Creates the folder."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "bench.json").exists():
             about = {"card": self.card.name, "hash": self.hash}
@@ -84,11 +84,11 @@ class BenchFolder:
         return label, [str(file.absolute())]
 
     def static_seconds(self) -> float | None:
-        """Returns the CPU seconds of a static run; None before it was measured."""
+        """Returns the CPU seconds of a static run; None if they are not measured yet."""
         return sum(StudyFolder(self.path / STATIC_RUN).run_log.cpu_seconds().values()) or None
 
     def measure_static_run(self, engine: Callable[[], Engine]) -> int:
-        """Does a run of static weights, if it is not done; returns the exit code of a sweep."""
+        """Does a run of static weights, unless it is done; returns the exit code of a sweep."""
         asked = self.card.search(METHOD)
         point = asked.first_point
         study = Study(
@@ -113,14 +113,14 @@ class BenchFolder:
 
 
 def named(card: Card, given: str) -> tuple[str, list[str]]:
-    """Returns the label of a method that a card lacks, and the lines that name its class.
+    """Returns the label of a method that is not on the card, and lines that name its class.
 
     Args:
         card: The card.
-        given: As for `BenchFolder.method`; for a gin file there are no lines.
+        given: See `BenchFolder.method`; for a gin file, no lines are returned.
 
     Raises:
-        StudyError: If it is no method.
+        StudyError: If it is not a method.
     """
     module, _, name = given.rpartition(":")
     is_file = given.endswith(".gin")
@@ -152,15 +152,15 @@ def data_of(run: Path) -> dict[str, str]:
 
 
 def check_data(card: Card, found: dict[str, str], what: str) -> None:
-    """Checks data against a card that says which.
+    """Checks that data match the fingerprint on a card, if it has one.
 
     Args:
         card: The card.
-        found: The fingerprint.
-        what: Whose it is, in words.
+        found: The fingerprint of the data.
+        what: The owner of the data, in words.
 
     Raises:
-        StudyError: If they are others.
+        StudyError: If they differ.
     """
     if card.data and dict(card.data) != found:
         raise StudyError(
@@ -179,7 +179,7 @@ def run(
     folders: Sequence[str | Path] = (),
     retry_failed: bool = False,
 ) -> int:
-    """Runs the whole budget of a method, or the part of it that is left.
+    """Runs the whole budget of a method, or what is left of it.
 
     A static run is measured first, since its CPU seconds are the unit of the budget. Then the
     method is tuned (static weights by `mtk.search`), and the models of its front on validation,
@@ -190,7 +190,7 @@ def run(
         method: A method as in `BenchFolder.method`; "static_weights" is entry 0.
         bench_dir: Output folder.
         engine: Factory of the engine that does the runs.
-        folders: Where to look for the card's files, before the working directory.
+        folders: Where to search for the files of the card, before the working directory.
         retry_failed: Whether to repeat failed runs.
 
     Returns:
@@ -233,11 +233,11 @@ def _check_budget(entry: StudyFolder, label: str, budget: float | None) -> None:
 
 
 def costs(entry: StudyFolder, listed: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Returns what an entry has cost: configurations, CPU seconds of tuning and of measuring.
+    """Returns the costs of an entry: configurations, CPU seconds of tuning and of measuring.
 
     Args:
         entry: Its study folder.
-        listed: What the study lists of its runs.
+        listed: The study's list of its runs.
     """
     spent = entry.run_log.cpu_seconds()
     measuring = [run["hash"] for run in listed if run.get("stage") == "measure"]

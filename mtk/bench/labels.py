@@ -1,4 +1,4 @@
-"""Labels of the test split in a file of their own, where those of the data are none."""
+"""Labels of the test split from a separate file, if the data have none."""
 
 import zipfile
 import zlib
@@ -13,7 +13,7 @@ from mtk.data import bounded
 from mtk.errors import StudyError
 
 _LARGEST = 1 << 32
-# What a file may raise that is no archive of arrays.
+# Errors raised for a file that is not an archive of arrays.
 _DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -24,7 +24,7 @@ def read_labels(path: str | Path, batches: Sequence[Any], names: Sequence[str]) 
         path: An `.npz` file with an array for each task, by its name: the labels of the test
             examples in their order.
         batches: `(inputs, {task: labels}, ...)`; the labels are replaced.
-        names: Of the tasks.
+        names: Names of the tasks.
 
     Raises:
         StudyError: If the file does not fit the test split.

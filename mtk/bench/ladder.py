@@ -1,12 +1,12 @@
-"""How much a leaderboard tells: no more than the noise allows.
+"""Limits the precision of a leaderboard to what the noise allows.
 
-Whoever hands in again and again, and keeps what scores best, fits the test set. So a better score
-is told only where it is better by more than its noise, and rounded to that.
+Submitting repeatedly and keeping the best score overfits the test set. So a better score is
+published only if it is better by more than its noise, and rounded to the noise.
 
 Reference:
     Blum & Hardt, *The Ladder: a reliable leaderboard for machine learning competitions* (2015),
-    https://arxiv.org/abs/1502.04585, with the standard error of the difference to the last score
-    that was told in place of a fixed step, as in their section 4.
+    https://arxiv.org/abs/1502.04585, with the standard error of the difference to the last
+    published score instead of a fixed step, as in their section 4.
 """
 
 import math
@@ -15,17 +15,17 @@ _NICE = (1.0, 2.0, 5.0, 10.0)
 
 
 def improves(gain: float, noise: float) -> bool:
-    """Tells whether a score is better than the last one that was told.
+    """Returns whether a score improves on the last published one.
 
     Args:
-        gain: By how much it is.
+        gain: Difference of the scores.
         noise: Standard error of that difference.
     """
     return gain > noise
 
 
 def step(noise: float) -> float:
-    """Returns what values of so much noise are rounded to: 1, 2 or 5 times a power of ten.
+    """Returns the rounding step for values with this noise: 1, 2 or 5 times a power of ten.
 
     Args:
         noise: Standard error; the step is not smaller.
@@ -42,7 +42,7 @@ def step(noise: float) -> float:
 
 
 def told(value: float, noise: float) -> float | None:
-    """Returns a value as it may be told; None where nothing is known of it.
+    """Returns a value as it may be published; None if it is unknown.
 
     Args:
         value: The value.

@@ -1,8 +1,8 @@
-"""What was read of the test, and when: a file that only grows, each line with the hash of the last.
+"""Ledger of the reads of the test: an append-only file, each line with the hash of the last.
 
-A line is on the disk before its answer is told. So whoever scores again after a kill gets the same
-answer and spends no further read, and a line that was changed or removed later is found. The file
-is replaced as a whole, so that no kill leaves a part of a line: that was cut off by hand.
+A line is on disk before its answer is published. So scoring again after a kill gives the same
+answer and spends no further read, and lines that were changed or removed later are detected. The
+file is replaced as a whole, so that a kill leaves no partial line: one that was cut off was edited.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Ledger:
     """The file `reads.jsonl` of a board.
 
     Args:
-        folder: Of the board.
+        folder: The folder of the board.
     """
 
     def __init__(self, folder: Path):
@@ -34,9 +34,9 @@ class Ledger:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Lets one process score at a time: two would spend one read twice.
+        """Lets one process score at a time, since two would spend one read twice.
 
-        Where nothing was read, a folder that was made for it is removed.
+        If nothing was read, a folder that was created for it is removed.
         """
         folder = self.path.parent
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -46,7 +46,7 @@ class Ledger:
         finally:
             if missing and not self.path.exists():
                 self._lock.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # Something else is in it.
+                with contextlib.suppress(OSError):  # It is not empty.
                     for place in missing:
                         place.rmdir()
             os.close(descriptor)
@@ -65,7 +65,7 @@ class Ledger:
         """Returns all lines, the oldest first.
 
         Raises:
-            StudyError: If one was changed, removed or added by hand.
+            StudyError: If a line was changed, removed or added by hand.
         """
         if not self.path.exists():
             return []
@@ -89,7 +89,7 @@ class Ledger:
         return found
 
     def add(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Adds a line, and returns it when it is on the disk.
+        """Adds a line, and returns it when it is on disk.
 
         Args:
             about: `card`, `entry`, `submission` and `scored` (hashes) and `improved`.
@@ -105,7 +105,7 @@ class Ledger:
 
 
 def _entry(line: str) -> dict[str, Any]:
-    """Returns what a line says; nothing if it is not as it was written."""
+    """Returns the content of a line; empty if the line was changed."""
     try:
         entry = records.parsed(line.encode(), "reads.jsonl")
     except records.DamagedError:

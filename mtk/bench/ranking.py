@@ -1,4 +1,4 @@
-"""Which entry of a benchmark is better, by hypervolume, and which ones nobody can tell apart."""
+"""Ranks the entries of a benchmark by hypervolume, with ties if differences are not significant."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,23 +14,23 @@ from mtk.analysis.measure import Models
 from mtk.analysis.paired_margins import Error, lasting, pooled
 from mtk.bench.card import MOST_TASKS
 
-# Step of the numerical derivative: the weight that one seed gains in the mean.
+# Step of the numerical derivative: the added weight of one seed in the mean.
 _STEP = 0.05
 _TINY = 1e-9
-# Preferences over tasks that the expected utility is a mean of.
+# Number of preferences over tasks in the mean of the expected utility.
 _USERS = 512
-# What better entries exceed, in deltas: chosen on simulated rounds (tools/bench_power.py) that its
-# table does not count.
+# Threshold for better entries, in deltas: chosen on simulated rounds (tools/bench_power.py) that
+# are not counted in its table.
 _BAR = 0.5
-# How far behind entry 0's front the corner of the volume lies, in widths.
+# Distance of the corner of the volume behind entry 0's front, in widths.
 _BEHIND = 0.1
-# From the means `(N, K)` of an entry's models to a number; more is better.
+# Function from the means `(N, K)` of an entry's models to a number; higher is better.
 _Value = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an entry stands.
+    """The standing of an entry.
 
     Attributes:
         place: One plus the number of entries that are significantly better.
@@ -41,7 +41,7 @@ class Standing:
         low: Lower end of the interval of the gain.
         high: Its upper end.
         noise: Standard error of the gain.
-        utility: How much less the mean user loses than with entry 0, in widths of its front: R2
+        utility: Reduction of the mean user's loss relative to entry 0, in widths of its front: R2
             with weighted sums over all preferences.
         utility_noise: Its standard error.
     """
@@ -61,16 +61,16 @@ def rank(entries: Mapping[str, Models], delta: float, level: float = 0.95) -> di
     """Compares entries, paired by seeds and test examples.
 
     The intervals of all differences are Student's, over seeds, with a variance that is pooled over
-    all pairs but noisier ones; where the models tell their values over groups of test examples, the
-    variance that these cause at all seeds is added. One entry is better than another if the
-    interval lies beyond what a front gains that is half of `delta` better in every task: less may
-    come from where a search happened to place its models. Between many tasks hardly any model
-    dominates another, so from six on the expected utility takes the hypervolume's place.
+    all pairs except noisier ones; if the models have values for groups of test examples, the
+    variance due to these at all seeds is added. One entry is better than another if the interval
+    lies above the gain of a front that is better by half of `delta` in every task: smaller
+    differences may result from where a search happened to place its models. With many tasks, hardly
+    any model dominates another, so from six on the expected utility replaces the hypervolume.
 
     Args:
         entries: The models of each, entry 0 first: tuned static weights, whose front is the unit.
-        delta: What is too little to matter, in widths of entry 0's front.
-        level: Confidence of all comparisons of an entry together.
+        delta: Differences that are too small to matter, in widths of entry 0's front.
+        level: Joint confidence level of all comparisons of an entry.
 
     Returns:
         Standings by name.
@@ -102,10 +102,10 @@ def rank(entries: Mapping[str, Models], delta: float, level: float = 0.95) -> di
 
 
 def difference(entries: Mapping[str, Models], one: str, other: str) -> tuple[float, float]:
-    """Returns by how much one entry is better than another, and the standard error of that.
+    """Returns the gain of one entry over another, and its standard error.
 
     Args:
-        entries: As for `rank`.
+        entries: See `rank`.
         one: Name of an entry.
         other: Name of another one.
     """
@@ -117,7 +117,7 @@ def difference(entries: Mapping[str, Models], one: str, other: str) -> tuple[flo
 def _unit(entries: Mapping[str, Models]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the means `(N, K)` of entry 0's models, and the widths `(K,)` of their front.
 
-    Where they do not spread, as of a single model, their own size is the unit.
+    If they do not spread, as with a single model, their own size is the unit.
     """
     first = next(iter(entries.values())).values.mean(1)
     size = np.maximum(np.abs(first).max(0), _TINY)
@@ -141,7 +141,7 @@ def _utility(scale: np.ndarray) -> _Value:
 
 
 class _Compared:
-    """A value of every entry, and what seeds and examples do to each difference."""
+    """The value of every entry, and the effect of seeds and examples on each difference."""
 
     def __init__(self, entries: Mapping[str, Models], value: _Value, alpha: float):
         models = list(entries.values())
@@ -158,7 +158,7 @@ class _Compared:
         if one == other:
             return difference, difference
         error, freedom = self._at(one, other)
-        # Without any noise there are no degrees of freedom either.
+        # Without noise, there are no degrees of freedom either.
         half = float(stats.t.isf(self.alpha / 2, freedom)) * error if error else 0.0
         return difference - half, difference + half
 
@@ -195,7 +195,7 @@ class _Compared:
         return self._influence(models, flat, value).reshape(seeds, groups)
 
     def _influence(self, models: Models, cells: np.ndarray, value: _Value) -> np.ndarray:
-        """Returns how much the value of the means changes as each of the cells counts more."""
+        """Returns the change of the value of the means as the weight of each cell increases."""
         means = models.values.mean(1)
         here = value(means)
         moved = [means + _STEP * (cells[:, c] - means) for c in range(cells.shape[1])]

@@ -1,4 +1,4 @@
-"""Reads a submission of somebody else: nothing in it is believed before it was checked."""
+"""Reads submissions from others: nothing in them is trusted before it is checked."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ from mtk.predictions import Predictions
 
 _MOST = {**LARGEST, LIST: 4 << 20}
 _MOST_IN_ALL = MODELS * SEEDS * sum(LARGEST.values()) + _MOST[LIST]
-# What a damaged archive may raise.
+# Errors that a damaged archive may raise.
 _DAMAGE = (RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error, zipfile.BadZipFile)
 _RUN = re.compile(r"[0-9a-f]{16}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -79,11 +79,11 @@ _SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission whose files are as its list says.
+    """A submission whose files match its list.
 
     Attributes:
-        hash: Of the list, and so of everything.
-        about: What the list says, checked.
+        hash: Hash of the list, and so of the whole submission.
+        about: The checked content of the list.
         files: Its files.
     """
 
@@ -95,7 +95,7 @@ class Submission:
         """Returns the predictions of a run.
 
         Raises:
-            DamagedError: If they are something else.
+            DamagedError: If the file holds something else.
         """
         name = f"predictions/{run}.npz"
         try:
@@ -109,10 +109,10 @@ def received(path: str | Path) -> Iterator[Submission]:
     """Opens a submission.
 
     Args:
-        path: Its folder, or a file `.zip`.
+        path: A folder or a `.zip` file.
 
     Raises:
-        StudyError: If it is damaged, was changed, or is no submission.
+        StudyError: If it is damaged, was changed, or is not a submission.
     """
     try:
         with _opened(Path(path)) as files:
@@ -137,7 +137,7 @@ def received(path: str | Path) -> Iterator[Submission]:
 
 
 def _check_different(about: Mapping[str, Any]) -> None:
-    """Raises a DamagedError if two seeds predict the same: copies of a run show no noise."""
+    """Raises a DamagedError if two seeds predict the same: copies of a run have no noise."""
     for model in about["models"]:
         first: dict[str, int] = {}
         for run in model["runs"]:
@@ -153,7 +153,7 @@ def _runs(about: Mapping[str, Any]) -> list[str]:
 
 
 def _checked(content: bytes) -> dict[str, Any]:
-    """Returns what the list says, if it says all of it."""
+    """Returns the content of the list, if it is complete."""
     found: dict[str, Any] = schema.check(records.parsed(content, LIST), _SCHEMA, LIST)
     _check_whole(found, _SCHEMA, LIST)
     if found["format"] != FORMAT:
@@ -174,7 +174,7 @@ def _checked(content: bytes) -> dict[str, Any]:
 
 
 def _check_whole(found: Any, expected: Any, where: str) -> None:
-    """Raises a DamagedError where an entry is missing."""
+    """Raises a DamagedError if an entry is missing."""
     if found is None:
         raise records.DamagedError(f"{where} is missing")
     if isinstance(expected, list):
@@ -186,10 +186,10 @@ def _check_whole(found: Any, expected: Any, where: str) -> None:
 
 
 class _Files:
-    """The files of a submission, by names of ours alone: nothing in it names a path."""
+    """The files of a submission, by our own names only: a submission cannot choose paths."""
 
     def read(self, name: str) -> bytes:
-        """Returns what a file holds."""
+        """Returns the content of a file."""
         raise NotImplementedError
 
     def check_names(self, expected: set[str]) -> None:

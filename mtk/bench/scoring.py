@@ -1,4 +1,4 @@
-"""Measures the predictions of a submission where the labels are."""
+"""Measures the predictions of a submission, given the labels."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -34,12 +34,12 @@ _REMEDY = (
 def scorer_of(
     card: Card, folders: Sequence[str | Path], labels: str | Path | None = None
 ) -> "Scorer":
-    """Reads the data of a card, as its configuration says.
+    """Reads the data of a card, as configured.
 
     Args:
         card: The card.
-        folders: Where to look for the card's files, before the working directory.
-        labels: As for `Scorer`.
+        folders: Where to search for the files of the card, before the working directory.
+        labels: See `Scorer`.
     """
     config.apply(config.Draft.of(card.static_run(folders).lines))
     return Scorer(card, config.values(experiment.run)["workload"](), labels)
@@ -51,7 +51,7 @@ class Scorer:
     Args:
         card: The card.
         data: Its workload.
-        labels: File with the labels, where those of the data are none; see `read_labels`.
+        labels: File with the labels, if the data have none; see `read_labels`.
 
     Raises:
         StudyError: If the data are not those of the card, or the labels do not fit.
@@ -59,7 +59,7 @@ class Scorer:
 
     def __init__(self, card: Card, data: Workload, labels: str | Path | None = None):
         self.card = card
-        tf.get_logger().setLevel("ERROR")  # Each run traces its own functions, which is no fault.
+        tf.get_logger().setLevel("ERROR")  # Each run traces its own functions; this is not a problem.
         names = [task.name for task in data.tasks]
         if sorted(names) != sorted(card.tasks):
             raise StudyError(
@@ -77,13 +77,13 @@ class Scorer:
         """Measures all runs.
 
         Args:
-            submission: What was handed in.
+            submission: The submission.
 
         Returns:
-            Its models, and every which batch of test examples they are measured by.
+            Its models, and n if they are measured on every n-th batch of test examples.
 
         Raises:
-            DamagedError: If predictions do not fit the labels, or are of other examples than those
+            DamagedError: If predictions do not fit the labels, or are for other examples than those
                 of the other runs.
         """
         values, examples, kept = [], [], set()
@@ -107,7 +107,7 @@ class Scorer:
         return Models(measured, examples=groups), kept.pop()
 
     def _of_run(self, run: str, found: Predictions) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns a run's value of each task, less is better, and of groups of its examples."""
+        """Returns a run's value of each task, lower is better, and of groups of its examples."""
         labels = self._batches[:: found.every]
         _check_fits(run, found, labels, [task.name for task in self.tasks])
         tools = self._made(found)
@@ -122,7 +122,7 @@ class Scorer:
             of_examples = per_example.measure(model, batches, test, traced=tools.examples)
         except StudyError:
             raise
-        except Exception as error:  # Keras raises anything where shapes do not fit.
+        except Exception as error:  # Keras may raise anything if shapes do not fit.
             text = str(error).strip().splitlines()[:1]
             raise records.DamagedError(
                 f"the predictions of {run} do not fit the labels: {''.join(text)}"
@@ -131,7 +131,7 @@ class Scorer:
         return np.array(signed), GroupedExamples.of(grouped(of_examples), objectives)
 
     def _made(self, found: Predictions) -> "_Measuring":
-        """Returns what measures predictions of these shapes; made once for all runs alike."""
+        """Returns the model that measures predictions of these shapes; built once for equal runs."""
         shapes = tuple(_shape(found.parts[task.name]) for task in self.tasks)
         if shapes not in self._known:
             self._known[shapes] = _Measuring(self.tasks, shapes)
@@ -158,18 +158,18 @@ class Scorer:
 
 
 class _Measuring:
-    """A model of which the outputs are its inputs, the predictions, and graphs that measure it.
+    """A model whose outputs are its inputs, the predictions, with graphs that measure it.
 
     Args:
         tasks: The tasks.
-        shapes: Of the predictions of an example of each.
+        shapes: Shapes of the predictions for one example, by task.
     """
 
     def __init__(self, tasks: Sequence[Task], shapes: Sequence[tuple[int | None, ...]]):
         pairs = zip(tasks, shapes, strict=True)
         inputs = {task.name: keras.Input(shape) for task, shape in pairs}
         outputs = {name: keras.layers.Identity()(each) for name, each in inputs.items()}
-        with warnings.catch_warnings():  # A task's name need be none that a tensor may have.
+        with warnings.catch_warnings():  # A task's name need not be a valid tensor name.
             warnings.simplefilter("ignore", UserWarning)
             self.model = MultiTaskModel(keras.Model(inputs, outputs), tasks)
         self.model.compile()
@@ -179,7 +179,7 @@ class _Measuring:
 
     def evaluate(self, batches: Sequence[Any]) -> dict[str, float]:
         """Returns the logs of an evaluation."""
-        if self._is_new:  # Makes what has a state, and raises what is wrong.
+        if self._is_new:  # Creates the state, and raises errors.
             self.model.test_step(batches[0])
             self._is_new = False
         self.model.reset_metrics()
@@ -191,7 +191,7 @@ class _Measuring:
 
 
 def _shape(parts: Sequence[np.ndarray]) -> tuple[int | None, ...]:
-    """Returns the shape of an example, None where it differs between batches."""
+    """Returns the shape of an example, with None for dimensions that differ between batches."""
     shapes = np.array([part.shape[1:] for part in parts])
     return tuple(int(s[0]) if (s == s[0]).all() else None for s in shapes.T)
 
@@ -204,10 +204,10 @@ def _without_inputs(data: Any) -> Any:
 
 
 def _with_inputs(parts: Mapping[str, np.ndarray], labels: Any) -> Any:
-    """Returns a batch with predictions in place of what the network reads."""
+    """Returns a batch with predictions in place of the network's inputs."""
     if not isinstance(labels, Mapping):
         return ({**parts}, *labels[1:])
-    # Tasks with examples of their own: a pass for each, in which the others have nothing to say.
+    # Tasks with their own examples: one pass for each, in which the others do not count.
     found = {}
     for name, own in labels.items():
         size = len(parts[name])
@@ -217,7 +217,7 @@ def _with_inputs(parts: Mapping[str, np.ndarray], labels: Any) -> Any:
 
 
 def _check_fits(run: str, found: Predictions, labels: Sequence[Any], names: Sequence[str]) -> None:
-    """Raises a DamagedError if predictions are of other tasks, or of other examples."""
+    """Raises a DamagedError if predictions are for other tasks, or for other examples."""
     sizes = [_sizes(each, names) for each in labels]
     expected = {name: [size[name] for size in sizes] for name in names}
     given = {name: [len(part) for part in parts] for name, parts in found.parts.items()}

@@ -1,4 +1,4 @@
-"""What an entry hands in: predictions of sealed runs, with hashes of all that they came from."""
+"""Submissions of entries: predictions of sealed runs, with hashes of everything behind them."""
 
 import hashlib
 import importlib.metadata
@@ -20,7 +20,7 @@ from mtk.errors import StudyError
 
 FORMAT = 1
 LIST = "submission.json"
-# What a submission may hold beside its list: a file of each kind for each run.
+# The files of a submission besides its list: one of each kind for each run.
 FOLDERS = {"predictions": "npz", "configurations": "gin"}
 LARGEST = {"predictions": 160 << 20, "configurations": 1 << 20}  # Bytes of a file.
 _OURS = ("mtk", "keras", "tensorflow", "builtins", "__main__")
@@ -35,11 +35,11 @@ def submit(folder: BenchFolder, label: str, out: str | Path) -> Path:
         out: Output folder, or a `.zip` file.
 
     Returns:
-        What was written.
+        The path that was written.
 
     Raises:
         StudyError: If the entry is not finished, or one of its runs is invalid.
-        ValueError: If something else is in the place.
+        ValueError: If something else exists at the path.
     """
     entry = folder.entry(label)
     if not entry.list.exists():
@@ -115,7 +115,7 @@ def _result(run: Path) -> dict[str, Any]:
 
 
 def _place(entry: Path, kind: str, run: str) -> Path:
-    """Returns a file to hand in, if it is no link and can be read."""
+    """Returns a file to submit, if it is not a link and can be read."""
     is_config = kind == "configurations"
     place = entry / "configs" if is_config else entry / "runs" / run
     file = place / (f"{run}.gin" if is_config else "test_predictions.npz")
@@ -138,7 +138,7 @@ def _damaged(file: Path, reason: object) -> StudyError:
 
 
 def _data(folder: BenchFolder, entry: Path, runs: Sequence[str]) -> dict[str, str]:
-    """Returns the fingerprint of the data that all runs saw."""
+    """Returns the fingerprint of the data of all runs."""
     found = [data_of(entry / "runs" / run) for run in runs]
     if any(each != found[0] for each in found):
         raise StudyError(
@@ -150,7 +150,7 @@ def _data(folder: BenchFolder, entry: Path, runs: Sequence[str]) -> dict[str, st
 
 
 def _code(files: dict[str, Path]) -> dict[str, Any]:
-    """Returns versions, and hashes of the sources: of mtk, and of other modules that runs name."""
+    """Returns versions and source hashes: of mtk, and of other modules that runs name."""
     root = Path(mtk.__file__).parent
     sources = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -173,7 +173,7 @@ def _write(out: Path, about: dict[str, Any], files: dict[str, Path]) -> Path:
         places.check_file(out).parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(out) as aside, zipfile.ZipFile(aside, "w") as archive:
             archive.writestr(LIST, text)
-            for name, file in files.items():  # Predictions are compressed already.
+            for name, file in files.items():  # Predictions are already compressed.
                 archive.write(file, name)
         return out
     places.check_folder(out).parent.mkdir(parents=True, exist_ok=True)

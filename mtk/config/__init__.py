@@ -1,7 +1,7 @@
-"""Configuration by gin: the only module that knows it.
+"""Configuration by gin; no other package uses it.
 
-Functions and classes are configured as they are, by gin's dynamic registration: the library needs
-no decorators and works without any configuration.
+Functions and classes are configured by gin's dynamic registration: the library needs no
+decorators and works without any configuration.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ __all__ = [
 
 _PLAIN = (bool, int, float, str, tuple, type(None))
 _draft = Draft()
-# What gin does not know of: what was called through another function, groups without a binding.
+# Used parameters that gin does not see: of calls through another function, and unbound groups.
 _replaced: list[Callable[..., Any]] = []
 _unbound: list[Any] = []
 
@@ -57,35 +57,35 @@ _unbound: list[Any] = []
 def parse(
     files: Sequence[str | Path] = (), bindings: Sequence[str] = (), trusted: bool = True
 ) -> str:
-    """Puts a configuration in force, in place of the last one.
+    """Applies a configuration, in place of the last one.
 
     Args:
-        files: Gin files, the later overlaying the earlier.
-        bindings: Statements that overlay the files, such as `experiment.Training.epochs = 3`. What
-            the files import is known to them.
-        trusted: Whether the files may import and name whatever they do. Those of somebody else
-            are programs: otherwise they may name only what a run is made of.
+        files: Gin files; later files override earlier ones.
+        bindings: Statements that override the files, such as `experiment.Training.epochs = 3`. They
+            can use the imports of the files.
+        trusted: Whether the files may import and name anything. Files from others are programs;
+            if not trusted, they may only name the parts of a run.
 
     Returns:
-        The configuration as one text that can be parsed alone.
+        The configuration as one text that can be parsed on its own.
 
     Raises:
-        ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
+        ConfigError: With the file, the line, the problem and, if there is one, a suggestion.
     """
     return apply(Draft.read(files, check.Checker(trusted)).overlaid(bindings))
 
 
 def apply(draft: Draft) -> str:
-    """Puts a draft in force, in place of the last configuration.
+    """Applies a draft, in place of the last configuration.
 
     Args:
-        draft: A whole configuration.
+        draft: A complete configuration.
 
     Returns:
-        As `parse`.
+        See `parse`.
 
     Raises:
-        ConfigError: As `parse`.
+        ConfigError: See `parse`.
     """
     global _draft
     draft.finish()
@@ -101,18 +101,18 @@ def apply(draft: Draft) -> str:
 def check_names(
     files: Sequence[str | Path] = (), bindings: Sequence[str] = (), needs_data: bool = False
 ) -> Draft:
-    """Finds missing files and misspelled names, without importing what a configuration names.
+    """Finds missing files and misspelled names, without importing the modules of a configuration.
 
     Args:
-        files: As for `parse`.
-        bindings: As for `parse`.
-        needs_data: Whether the data that it names must be there.
+        files: See `parse`.
+        bindings: See `parse`.
+        needs_data: Whether the data that it names must exist.
 
     Returns:
-        The configuration, with names in the place of what they stand for.
+        The configuration, with names in place of objects.
 
     Raises:
-        ConfigError: As `parse`, except for types, and for what is not in the sources of `mtk`.
+        ConfigError: See `parse`, except for types, and for names outside the sources of `mtk`.
     """
     draft = read_names(files, needs_data).overlaid(bindings)
     draft.finish()
@@ -120,21 +120,21 @@ def check_names(
 
 
 def required(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> list[str]:
-    """Returns the names of the macros that a configuration leaves to the command line.
+    """Returns the names of the macros that the command line must define.
 
     Args:
-        files: As for `parse`.
-        bindings: As for `parse`.
+        files: See `parse`.
+        bindings: See `parse`.
 
     Raises:
-        ConfigError: As `check_names`.
+        ConfigError: See `check_names`.
     """
     macros = read_names(files).overlaid(bindings).checker.macros
     return [name for name, bound in macros.items() if bound.value == check.Macro(check.REQUIRED)]
 
 
 def read_names(files: Sequence[str | Path], needs_data: bool = False) -> Draft:
-    """Reads files like `Draft.read`, without importing what they name; see `check_names`."""
+    """Reads files like `Draft.read`, without importing their modules; see `check_names`."""
     return Draft.read(files, EarlyChecker(needs_data))
 
 
@@ -143,15 +143,15 @@ def bound(
     given: Sequence[str] = (),
     instead: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """Returns `function` with the parameters that the configuration binds.
+    """Returns `function` with the parameters bound by the configuration.
 
-    A parameter whose type is a dataclass, and that nothing else gives, is made of what the
-    configuration binds to the fields of that class.
+    A parameter whose type is a dataclass, and that is not given otherwise, is created from the
+    bindings of the fields of that class.
 
     Args:
         function: A function or class.
-        given: Names of the parameters that the caller will pass himself.
-        instead: What to call in place of `function`, with those of the parameters that it has.
+        given: Names of the parameters that the caller will pass.
+        instead: A function to call in place of `function`, with those parameters that it has.
 
     Raises:
         ConfigError: If a parameter without a default is neither given nor bound.
@@ -178,7 +178,7 @@ def bound(
 
 
 def _call_instead(function: Callable[..., Any], instead: Callable[..., Any], **passed: Any) -> Any:
-    """Calls `instead` with what is bound to `function`, as gin would call that one."""
+    """Calls `instead` with the bindings of `function`, as gin would call the latter."""
     arguments = {**values(function), **passed}
     known = inspect.signature(instead).parameters
     _replaced.append(function)
@@ -191,7 +191,7 @@ def _call_instead(function: Callable[..., Any], instead: Callable[..., Any], **p
 
 
 def _as_written(function: Callable[..., Any]) -> str:
-    """Returns the name of a function or class by the package that shows it, else its module."""
+    """Returns the name of a function or class in its public package, else in its module."""
     module = function.__module__
     package = module.rpartition(".")[0]
     name = function.__name__
@@ -200,7 +200,7 @@ def _as_written(function: Callable[..., Any]) -> str:
 
 
 def values(function: Callable[..., Any]) -> dict[str, Any]:
-    """Returns what the configuration binds to a function's parameters, with references resolved.
+    """Returns the bindings of a function's parameters, with references resolved.
 
     Args:
         function: A function or class.
@@ -215,20 +215,20 @@ def asked() -> str:
 
 
 def bindings() -> dict[str, str]:
-    """Returns every binding in force, by the name of what it binds; macros have their values.
+    """Returns every binding in force by the name of the parameter; macros have their values.
 
-    Equal for two configurations that say the same in other words, from other files.
+    Equivalent configurations have equal bindings, even if they are written differently.
     """
     return _draft.bindings()
 
 
 def modules() -> dict[str, str]:
-    """Returns where what the configuration in force names is defined; see `Draft.modules`."""
+    """Returns the modules of the names in the configuration in force; see `Draft.modules`."""
     return _draft.modules()
 
 
 def bound_values(function: Callable[..., Any]) -> dict[str, Any]:
-    """Returns what the configuration binds to a function's parameters, with `Reference`s in it.
+    """Returns the bindings of a function's parameters, with references as `Reference`s.
 
     Args:
         function: A function or class.
@@ -252,7 +252,7 @@ def operative() -> str:
 
 
 def explain(error: Exception) -> str:
-    """Returns an error's message, with the lines that configured what it speaks of.
+    """Returns an error's message, with the configuration lines that it refers to.
 
     Args:
         error: An error raised inside a configured function.
@@ -261,11 +261,11 @@ def explain(error: Exception) -> str:
 
 
 def exit_code(command: Callable[[], int], traceback: bool = False) -> int:
-    """Does a command, and says in a line what is wrong with what it was given.
+    """Runs a command, and reports problems with its input in one line.
 
     Args:
-        command: Returns its exit code.
-        traceback: Whether an error is raised instead, so that it shows where it arose.
+        command: The command, which returns its exit code.
+        traceback: Whether to raise errors instead, so that they have a traceback.
     """
     try:
         return command()

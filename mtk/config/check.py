@@ -1,7 +1,7 @@
 """Checks a configuration before gin applies it: names, parameters, macros and types.
 
-Gin finds some of these faults only when a function is called, some not at all, and names the place
-for few.
+Gin finds some of these errors only when a function is called, some not at all, and reports the
+location of few.
 """
 
 import importlib
@@ -27,14 +27,14 @@ class Macro:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A reference as written, `@name` or `@name()`."""
+    """An unresolved reference, `@name` or `@name()`."""
 
     name: str
     evaluated: bool
 
 
 class Bound(NamedTuple):
-    """A value that was given to a parameter, `target.parameter = value`, or to a macro."""
+    """A value that is bound to a parameter, `target.parameter = value`, or to a macro."""
 
     value: Any
     line: Line
@@ -43,15 +43,15 @@ class Bound(NamedTuple):
 
 
 class Checker:
-    """Follows a configuration statement by statement, as gin will.
+    """Processes a configuration statement by statement, as gin does.
 
     Args:
-        trusted: Whether whatever it names may be imported; otherwise see `trust`.
+        trusted: Whether the configuration may import anything; otherwise see `trust`.
 
     Attributes:
         bindings: The last value of each (scope, selector, parameter).
         macros: The last value of each macro.
-        imported: Names of the modules.
+        imported: Names of the imported modules.
     """
 
     def __init__(self, trusted: bool = True) -> None:
@@ -63,7 +63,7 @@ class Checker:
         self._uses: dict[str, Line] = {}
 
     def copy(self) -> "Checker":
-        """Returns one that can follow other statements, which are trusted, from here on."""
+        """Returns a copy that can process further statements, which are trusted."""
         other = type(self)()
         other.bindings, other.macros = dict(self.bindings), dict(self.macros)
         other.imported = set(self.imported)
@@ -71,7 +71,7 @@ class Checker:
         return other
 
     def add_import(self, module: str, bound_name: str, whole: bool, line: Line) -> None:
-        """Follows `import module` (`whole`) or `from package import module`."""
+        """Processes `import module` (`whole`) or `from package import module`."""
         if not self.trusted:
             trust.check_import(module, line)
         try:
@@ -80,7 +80,7 @@ class Checker:
             if error.name and module.startswith(error.name):
                 no_module(error.name, _siblings(error.name), line)
             fail(line, f"{module!r} needs {error.name!r}, which is not installed.")
-        except (Exception, SystemExit) as error:  # Whatever the module of somebody raises.
+        except (Exception, SystemExit) as error:  # A user's module may raise anything.
             raise ConfigError(
                 f"{module!r} cannot be imported: {type(error).__name__}: {error}. Use "
                 "--traceback for details.\n"
@@ -109,7 +109,7 @@ class Checker:
         return found
 
     def add_binding(self, scope: str, selector: str, name: str, value: Any, line: Line) -> None:
-        """Follows `scope/selector.name = value`; without `name` it defines a macro."""
+        """Processes `scope/selector.name = value`; without `name` it defines a macro."""
         value = self._resolve(value, line)
         if not name:
             macro = f"{scope}/{selector}" if scope else selector
@@ -120,10 +120,10 @@ class Checker:
         self.bindings[scope, selector, name] = Bound(value, line, target, name)
 
     def finish(self) -> None:
-        """Checks what can only be known at the end: macros, required values and types.
+        """Checks what is only known at the end: macros, required values and types.
 
         Raises:
-            ConfigError: With the place, what is wrong there and a suggestion.
+            ConfigError: With the location, the problem and a suggestion.
         """
         for name, line in self._uses.items():
             if name not in self.macros and name != REQUIRED:
@@ -150,7 +150,7 @@ class Checker:
         return lines
 
     def lines_for(self, package: str, parameter: str | None = None) -> list[Line]:
-        """Returns the lines that bind a parameter, or any, of what a package defines."""
+        """Returns the lines that bind a parameter, or any parameter, of a package's definitions."""
         return [
             bound.line
             for (_, _, name), bound in self.bindings.items()
@@ -159,7 +159,7 @@ class Checker:
         ]
 
     def met_by(self, function: Any) -> dict[tuple[str, str, str], Bound]:
-        """Returns the bindings of a function, of its groups, of what they refer to, and so on."""
+        """Returns the bindings of a function, of its groups, of their references, and so on."""
         met: list[Any] = []
         new = [function, *types.groups(function).values()]
         while new:
@@ -175,11 +175,11 @@ class Checker:
         }
 
     def name(self, key: tuple[str, str, str], whole: bool = False) -> str:
-        """Returns a name for a key of `bindings`, the same however things are imported.
+        """Returns a name for a key of `bindings` that does not depend on the form of the imports.
 
         Args:
             key: The key.
-            whole: Whether to name the packages that the module is in.
+            whole: Whether to include the packages of the module.
         """
         scope, _, parameter = key
         target = self.bindings[key].target
@@ -187,11 +187,11 @@ class Checker:
         return f"{scope}{'/' * bool(scope)}{module}.{target.__qualname__}.{parameter}"
 
     def value(self, bound: Bound) -> Any:
-        """Returns the value of a binding, with macros replaced by what they stand for."""
+        """Returns the value of a binding, with macros replaced by their values."""
         return self._expand(bound.value)
 
     def canonical(self, bound: Bound) -> Any:
-        """Returns the value of a binding in the form that stands for all that mean the same."""
+        """Returns the value of a binding in canonical form, equal for equivalent values."""
         hint = types.hints(bound.target).get(bound.parameter, Any)
         return types.canonical(hint, self.value(bound))
 
@@ -199,7 +199,7 @@ class Checker:
         return str(target.__module__)
 
     def _leading_to(self, used: set[str]) -> set[str]:
-        """Returns macros, those that their values use, and so on."""
+        """Returns the given macros, the macros in their values, and so on."""
         new = used
         while new:
             new = {name for each in new for name in _macros(self.macros[each].value)} - used
@@ -212,7 +212,7 @@ class Checker:
             yield f"{selector}.{name}", bound
 
     def _resolve(self, value: Any, line: Line) -> Any:
-        """Replaces what is written by what it stands for, and remembers the macros used."""
+        """Resolves references and macros in a value, and records the macros used."""
         if isinstance(value, Unresolved):
             target = self.add_target(value.name.split("/")[-1], line)
             if not self.trusted:
@@ -238,7 +238,7 @@ class Checker:
     def _check_parameter(self, target: Any, selector: str, name: str, line: Line) -> None:
         parameters = inspect.signature(target).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        # Keras' classes take any name and reject it later: one that looks like a slip is one.
+        # Keras' classes accept any name and reject it later: likely typos are reported here.
         if name not in parameters and (not takes_any or did_you_mean(name, parameters)):
             no_parameter(selector, name, parameters, line)
 
@@ -247,7 +247,7 @@ class Checker:
         hint = types.hints(bound.target).get(bound.parameter, Any)
         self._check_hint(hint, value, bound)
         for called in types.references(value):
-            # With parentheses it is called wherever it stands.
+            # With parentheses, it is called wherever it is used.
             if called.evaluated or types.takes_nothing(hint):
                 self._check_given(called, bound.line)
 
@@ -258,7 +258,7 @@ class Checker:
             raise ConfigError("\n  ".join([expected, *places]))
 
     def _check_given(self, called: types.Reference, line: Line) -> None:
-        """Checks that what is called without arguments has all that it needs by bindings."""
+        """Checks that a function called without arguments gets all required ones by bindings."""
         given = [b.parameter for b in self.bindings.values() if b.target is called.target]
         for name in types.required(called.target):
             if name not in given:
@@ -292,12 +292,12 @@ def no_parameter(selector: str, name: str, known: Iterable[str], line: Line) -> 
 
 
 def not_imported(name: str, known: Iterable[str], line: Line) -> NoReturn:
-    """Says that nothing imports what a selector begins with.
+    """Raises a `ConfigError` because the first name of a selector is not imported.
 
     Args:
-        name: The beginning.
-        known: What is imported.
-        line: Where the selector stands.
+        name: The first name of the selector.
+        known: The imported names.
+        line: The line of the selector.
     """
     own = " Write `from mtk import {name}` in one of its files."
     is_own = name in names.children("mtk")

@@ -1,4 +1,4 @@
-"""A configuration that is read and checked, but not in force."""
+"""A configuration that was read and checked, but is not in force."""
 
 import io
 import tokenize
@@ -11,15 +11,15 @@ from gin import config_parser
 from mtk.config import check, source, types
 from mtk.config.source import ConfigError
 
-# Begins the keys that tell which module a name belongs to.
+# Prefix of the keys that record the module of a name.
 MODULE_OF = "module of "
 
 
 class Draft:
-    """A configuration as a text, with what it binds.
+    """A configuration as text, with its bindings.
 
     Args:
-        checker: What the statements are followed by; by default what imports the modules.
+        checker: The checker of the statements; by default the one that imports the modules.
 
     Attributes:
         lines: The text.
@@ -32,26 +32,26 @@ class Draft:
 
     @classmethod
     def read(cls, files: Sequence[str | Path], checker: check.Checker | None = None) -> "Draft":
-        """Reads files, the later overlaying the earlier.
+        """Reads files; later files override earlier ones.
 
         Args:
             files: Paths of gin files.
-            checker: As for the class.
+            checker: See the class.
 
         Raises:
-            ConfigError: With the file, the line, what is wrong and, if there is one, a suggestion.
+            ConfigError: With the file, the line, the problem and, if there is one, a suggestion.
         """
         draft = cls(checker)
         draft._add(source.read(files))
         return draft
 
     def overlaid(self, bindings: Sequence[str], origin: str = source.COMMAND_LINE) -> "Draft":
-        """Returns another draft in which statements overlay this one.
+        """Returns another draft, in which statements override this one.
 
         Args:
-            bindings: Statements such as `experiment.Training.epochs = 3`. What the files import
-                is known to them.
-            origin: Where they come from, for error messages.
+            bindings: Statements such as `experiment.Training.epochs = 3`. They can use the
+                imports of the files.
+            origin: Their origin, for error messages.
 
         Raises:
             ConfigError: If a statement is wrong.
@@ -62,29 +62,29 @@ class Draft:
         return other
 
     def finish(self) -> None:
-        """Checks what can only be known when nothing follows.
+        """Checks what is only known when the draft is complete.
 
         Raises:
-            ConfigError: As `read`, for macros, missing values and types.
+            ConfigError: See `read`; for macros, missing values and types.
         """
         self.checker.finish()
 
     @classmethod
     def of(cls, lines: Sequence[source.Line]) -> "Draft":
-        """Returns a draft of lines that another one has.
+        """Returns a draft from the lines of another one.
 
         Args:
             lines: The whole text.
 
         Raises:
-            ConfigError: As `read`.
+            ConfigError: See `read`.
         """
         draft = cls()
         draft._add(list(lines))
         return draft
 
     def values(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """Returns what is bound to the parameters of a function, with `Reference`s in it."""
+        """Returns the bindings of a function's parameters, with references as `Reference`s."""
         checker = self.checker
         return {
             binding.parameter: checker.value(binding)
@@ -93,28 +93,28 @@ class Draft:
         }
 
     def refuse(self, package: str, problem: str, parameter: str | None = None) -> None:
-        """Refuses what is bound to a parameter, or to any, of what a package defines.
+        """Rejects bindings of a parameter, or of any parameter, of a package's definitions.
 
         Args:
             package: The package or module.
-            problem: What is wrong with that.
+            problem: The problem, in words.
             parameter: Name of the parameter.
 
         Raises:
-            ConfigError: With the problem and the first such line.
+            ConfigError: With the problem and the first such line, if there is one.
         """
         for line in self.checker.lines_for(package, parameter)[:1]:
             check.fail(line, problem)
 
     def require(self, package: str, problem: str) -> None:
-        """Refuses a configuration that binds nothing of what a package defines.
+        """Rejects a configuration without any binding of a package's definitions.
 
         Args:
             package: The package or module.
-            problem: What is wrong with that.
+            problem: The problem, in words.
 
         Raises:
-            ConfigError: With the problem.
+            ConfigError: With the problem, if there is no such binding.
         """
         if not self.checker.lines_for(package):
             raise ConfigError(problem)
@@ -126,18 +126,18 @@ class Draft:
 
     @property
     def folders(self) -> list[Path]:
-        """Folders of the files that it was read from, those of includes too."""
+        """Folders of the files that it was read from, including included files."""
         return source.folders(self.lines)
 
     @property
     def text(self) -> str:
-        """The configuration as one text that can be parsed alone."""
+        """The configuration as one text that can be parsed on its own."""
         return source.as_text(self.lines)
 
     def bindings(self) -> dict[str, str]:
-        """Returns every binding, by the name of what it binds; macros have their values.
+        """Returns every binding by the name of the parameter; macros have their values.
 
-        Equal for two configurations that say the same in other words, from other files.
+        Equivalent configurations have equal bindings, even if they are written differently.
         """
         checker = self.checker
         names = {key: checker.name(key) for key in checker.bindings}
@@ -150,9 +150,9 @@ class Draft:
         return {names[key]: repr(checker.canonical(b)) for key, b in checker.bindings.items()}
 
     def modules(self) -> dict[str, str]:
-        """Returns where what is bound or referred to is defined, by its name behind "module of ".
+        """Returns the modules of bound and referenced objects, by their names after "module of ".
 
-        Of two configurations with the same bindings, one may mean what another module calls so.
+        Two configurations with the same bindings may use one name for objects of different modules.
         """
         checker = self.checker
         found: dict[str, str] = {}
@@ -164,7 +164,7 @@ class Draft:
         return {f"{MODULE_OF}{name}": place for name, place in found.items()}
 
     def met(self, function: Callable[..., Any]) -> dict[str, str]:
-        """Returns what is bound to a function, to what that refers to, and so on, as texts."""
+        """Returns the bindings of a function, of its references, and so on, as texts."""
         checker = self.checker
         return {
             checker.name(key, whole=True): repr(checker.canonical(bound))
@@ -172,9 +172,9 @@ class Draft:
         }
 
     def unmet(self, function: Callable[..., Any]) -> set[str]:
-        """Returns the parameters, as they are written, that a call of a function does not read.
+        """Returns the parameters, as written, that a call of a function does not read.
 
-        They are bound to what no binding of the function refers to, directly or not.
+        They belong to objects that no binding of the function refers to, directly or indirectly.
         """
         met = self.checker.met_by(function)
         return {".".join(key[1:]) for key in self.checker.bindings if key not in met}
@@ -187,7 +187,7 @@ class Draft:
 
 
 class _Delegate(config_parser.ParserDelegate):
-    """Keeps references and macros as they are written."""
+    """Keeps references and macros unresolved."""
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
         return check.Unresolved(scoped_configurable_name, evaluate)
@@ -197,7 +197,7 @@ class _Delegate(config_parser.ParserDelegate):
 
 
 def _statements(chunk: list[source.Line]) -> Iterator[tuple[Any, source.Line]]:
-    """Yields the statements of a part of the text, each with its line."""
+    """Yields the statements of a chunk of the text, each with its line."""
     start = 1
     try:
         text = io.StringIO("\n".join(line.text for line in chunk) + "\n")
@@ -214,7 +214,7 @@ def _statements(chunk: list[source.Line]) -> Iterator[tuple[Any, source.Line]]:
 
 
 def _syntax(error: Exception, start: int) -> tuple[str, int]:
-    """Returns what is wrong, and in which line of the chunk."""
+    """Returns the problem, and the number of its line in the chunk."""
     location = error.args[1] if len(error.args) > 1 else None
     if isinstance(location, config_parser.Location):
         if "parse value" in error.args[0] or "parse token" in error.args[0]:
@@ -232,13 +232,13 @@ def _syntax(error: Exception, start: int) -> tuple[str, int]:
 
 
 def _token(error: tokenize.TokenError, start: int) -> tuple[str, int]:
-    """As `_syntax`, of an error whose words depend on the version of Python."""
+    """See `_syntax`: for an error whose message depends on the Python version."""
     words, (row, _) = error.args
     if "null" in words:
         return "A configuration cannot contain a null byte.", row
     if "nested" in words:
         return "Brackets are nested too deeply here.", row
-    # The end of the text tells nothing of where it was opened.
+    # The end of the text does not show where the bracket was opened.
     return (
         "A bracket or quote opened here is never closed.",
         start if "EOF" in words else row,

@@ -1,4 +1,4 @@
-"""Checks the names in a configuration by reading sources, before anything is imported."""
+"""Checks the names in a configuration by reading source files, before any import."""
 
 import sys
 from pathlib import Path
@@ -9,13 +9,13 @@ from mtk.config.source import Line, did_you_mean
 
 
 class EarlyChecker(check.Checker):
-    """Follows a configuration without importing what it names.
+    """Processes a configuration without importing its modules.
 
-    What it finds wrong is wrong. It knows the modules of `mtk` only, and plain types:
-    `check.Checker` finds the rest, once TensorFlow is imported.
+    Every error that it reports is real. It only knows the modules of `mtk` and plain types;
+    `check.Checker` finds the other errors once TensorFlow is imported.
 
     Args:
-        needs_data: Whether files and folders that parameters name must be there.
+        needs_data: Whether files and folders that parameters name must exist.
     """
 
     def __init__(self, needs_data: bool = False):
@@ -65,7 +65,7 @@ class EarlyChecker(check.Checker):
             check.no_parameter(selector, name, known, line)
 
     def _check_type(self, bound: check.Bound) -> None:
-        """Looks for files, and at plain types; others are known once the modules are imported."""
+        """Checks files and plain types; other types are only known after the imports."""
         value = self.value(bound)
         hints = dict(bound.target.hints) if bound.target else {}
         self._check_hint(hints.get(bound.parameter, Any), value, bound)

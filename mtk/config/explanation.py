@@ -1,4 +1,4 @@
-"""Which lines of a configuration an error's message speaks of."""
+"""Finds the configuration lines that an error message refers to."""
 
 import re
 from typing import Any
@@ -10,16 +10,16 @@ SURE = 2
 
 
 def explained(error: Exception, checker: Checker) -> str:
-    """Returns an error's message, with the lines that configured what it speaks of.
+    """Returns an error's message, with the configuration lines that it refers to.
 
     Args:
         error: An error raised inside a configured function; gin has added the names of the
             functions to its message, the innermost first.
-        checker: What has followed the configuration.
+        checker: The checker that has processed the configuration.
     """
     message, *calls = errors.message(error).split("\n  In call to configurable ")
     names = [name[1] for call in calls if (name := re.match(r"'(.+?)'", call))]
-    # The root meets the faults of everything it was given: there only what is surely meant counts.
+    # The root function sees the errors of all its arguments, so there only certain matches count.
     innermost, needed = (names[0], 1) if len(names) > 1 else ("", SURE)
     scores = {
         key: score(key[2], checker.value(binding), message)
@@ -41,7 +41,7 @@ def explained(error: Exception, checker: Checker) -> str:
 
 
 def _only_place(message: str, checker: Checker) -> list[str]:
-    """Returns where the value that a message has received was bound, if it is so in one place."""
+    """Returns the line that binds the value a message has received, if there is only one."""
     _, told, received = message.rpartition("eceived:")
     found = [
         bound
@@ -52,27 +52,27 @@ def _only_place(message: str, checker: Checker) -> list[str]:
 
 
 def score(parameter: str, value: Any, message: str) -> int:
-    """Tells how much of a binding an error's message mentions.
+    """Scores how much of a binding an error's message mentions.
 
     Args:
-        parameter: Name of the parameter; empty to look for the value alone.
-        value: What it is bound to, a literal or a reference.
+        parameter: Name of the parameter; empty to search only for the value.
+        value: Its value, a literal or a reference.
         message: The message.
 
     Returns:
-        One for the parameter's name and one for its value; `SURE` also for a text in quotes.
+        One for the parameter's name and one for its value; `SURE` also for a string in quotes.
     """
-    # A suggestion names what was not given here.
+    # A suggestion contains names that were not given.
     message = re.sub(r"Did you mean [^?]*\?", "", message)
     named = parameter != "" and _mentions(message, parameter)
     if isinstance(value, str) and len(value) > 1 and repr(value) in message:
         return SURE + named
-    # None and switches are too frequent as values, and as words, to tell anything alone.
+    # None and booleans are too frequent as values, and as words, to be evidence on their own.
     telling = named or not (value is None or isinstance(value, bool))
     return named + (telling and str(value) != "" and _mentions(message, str(value)))
 
 
 def _mentions(message: str, text: str) -> bool:
-    """Whether a text stands in the message by itself, not as a part of a word or a number."""
+    """Whether a text occurs in the message by itself, not as part of a word or a number."""
     alone = rf"(?<![\w.])(?<!\d,){re.escape(text)}(?!\w|\.\w|,\d)"
     return bool(re.search(alone, message))

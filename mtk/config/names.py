@@ -1,4 +1,4 @@
-"""Names in source files of `mtk`, found without importing them: TensorFlow takes seconds."""
+"""Finds names in source files of `mtk` without importing them: TensorFlow takes seconds."""
 
 import ast
 import functools
@@ -12,19 +12,19 @@ from typing import Any
 
 _INPUT = "InputPath"
 _PLAIN = re.compile(r"(int|float|str|bool|None)( \| (int|float|str|bool|None))*")
-_PACKAGE = "mtk"  # Others may make their names in ways that reading does not show.
+_PACKAGE = "mtk"  # Other packages may define names in ways that their source text does not show.
 
 
 @dataclass(frozen=True)
 class Name:
-    """What a dotted name stands for, as far as the sources tell.
+    """The object of a dotted name, as far as the sources show.
 
     Attributes:
         module: The module that defines it.
         qualname: Its name there; empty for the module itself.
-        parameters: Those that a call takes; None if that is not known.
-        inputs: Those of them that are an `mtk.places.InputPath`.
-        hints: Those of them whose declared type is a plain one, such as `int | None`, with it.
+        parameters: Parameters of a call; None if they are unknown.
+        inputs: The parameters with the type `mtk.places.InputPath`.
+        hints: Declared types of the parameters with a plain type, such as `int | None`.
     """
 
     module: str
@@ -43,8 +43,8 @@ class NoSuchNameError(LookupError):
 
     Attributes:
         owner: The module.
-        name: What it lacks.
-        known: What it has.
+        name: The missing name.
+        known: The existing names.
     """
 
     def __init__(self, owner: str, name: str, known: Sequence[str]):
@@ -53,9 +53,9 @@ class NoSuchNameError(LookupError):
 
 
 def spec(module: str) -> ModuleSpec | None:
-    """Returns where a module would be imported from; None if there is none.
+    """Returns the spec from which a module would be imported; None if there is none.
 
-    Unlike `importlib.util.find_spec` it imports no package above the module.
+    Unlike `importlib.util.find_spec`, it does not import the parent packages.
     """
     parent, _, _ = module.rpartition(".")
     if not parent:
@@ -75,12 +75,12 @@ def children(module: str) -> list[str]:
 
 
 def public(module: str) -> list[str]:
-    """Returns the names in a module of `mtk`."""
+    """Returns the public names in a module of `mtk`."""
     return [n for n in (*_definitions(module), *children(module)) if not n.startswith("_")]
 
 
 def look_up(module: str, path: Sequence[str]) -> Name | None:
-    """Returns what a dotted name in a module stands for; None if the sources do not tell.
+    """Returns the object of a dotted name in a module; None if the sources do not show it.
 
     Args:
         module: The module.
@@ -117,7 +117,7 @@ def look_up(module: str, path: Sequence[str]) -> Name | None:
 
 @functools.cache
 def _definitions(module: str) -> dict[str, ast.stmt]:
-    """Returns the statements that give a module its names."""
+    """Returns the statements that define the names of a module."""
     found = spec(module)
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         return {"*": ast.Pass()}
@@ -154,7 +154,7 @@ def _parameters(module: str, node: ast.FunctionDef | ast.ClassDef) -> tuple[str,
 
 
 def _declared(node: ast.FunctionDef | ast.ClassDef) -> dict[str, str]:
-    """Returns the types that the parameters of a function, or the fields of a class, declare."""
+    """Returns the declared types of a function's parameters, or of a class's fields."""
     if isinstance(node, ast.FunctionDef):
         given = node.args
         every = (*given.posonlyargs, *given.args, *given.kwonlyargs)

@@ -1,4 +1,4 @@
-"""The text of a configuration: files and bindings as one text that remembers where it came from."""
+"""The text of a configuration: files and bindings as one text, with the origin of each line."""
 
 import codecs
 import difflib
@@ -10,15 +10,15 @@ from typing import NamedTuple
 DYNAMIC = "from __gin__ import dynamic_registration"
 COMMAND_LINE = "command line"
 _LONGEST = 300  # characters of a line that a message shows
-_LARGEST = 1 << 20  # bytes of a file: a data set that was named by mistake would take hours
+_LARGEST = 1 << 20  # bytes of a file: reading a data set that was named by mistake would take hours
 _DEEPEST = 50  # files that include one another
-# Beside the modules: a link to the configs at the top of the repository, files in a wheel.
+# Next to the modules: in the repository, a link to its configs; in a wheel, files.
 SHIPPED = Path(__file__).parents[1] / "configs"
 _INCLUDE = re.compile(r"""include\s+(["'])(?P<path>.+)\1\s*(#.*)?$""")
 
 
 class ConfigError(ValueError):
-    """The configuration asks for something that does not exist or cannot be."""
+    """The configuration requests something that does not exist or is not possible."""
 
 
 class Line(NamedTuple):
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
     Attributes:
         text: The line, without its end.
-        origin: The file, or in words what else it is.
+        origin: The file, or a description of another origin.
         number: Number of the line in the file, from 1.
     """
 
@@ -36,7 +36,7 @@ class Line(NamedTuple):
 
     @property
     def where(self) -> str:
-        # Others may have written it: what is no glyph would command the reader's terminal.
+        # Others may have written it: control characters would affect the reader's terminal.
         shown = (each if each.isprintable() else repr(each)[1:-1] for each in self.text.strip())
         text = "".join(shown)
         more = " …" * (len(text) > _LONGEST)
@@ -44,14 +44,14 @@ class Line(NamedTuple):
 
 
 def read(files: Sequence[str | Path]) -> list[Line]:
-    """Reads files into one text, the later overlaying the earlier.
+    """Reads files into one text; later files override earlier ones.
 
-    Includes are replaced by what they include, so that the text stands alone. Gin wants dynamic
-    registration to be enabled once, before every import, hence it becomes the first line.
+    Includes are replaced by the included text, so that the text is self-contained. Gin requires
+    dynamic registration to be enabled once, before any import, so this becomes the first line.
 
     Args:
-        files: As `find` takes them; an `include` is relative to the file that has it, or else as
-            `find` takes it.
+        files: Files, as for `find`; an `include` is relative to the including file, or else as for
+            `find`.
 
     Returns:
         The lines of the whole text.
@@ -66,7 +66,7 @@ def read(files: Sequence[str | Path]) -> list[Line]:
 
 
 def find(file: str | Path) -> Path:
-    """Returns the path of a config: of the file itself, or else of the one that mtk ships.
+    """Returns the path of a config: the file itself, or else the one that mtk ships.
 
     Args:
         file: A path, or the name of a shipped config, such as `multi_digits.gin`,
@@ -80,17 +80,17 @@ def find(file: str | Path) -> Path:
 
 
 def folders(lines: Iterable[Line]) -> list[Path]:
-    """Returns the folders of the files that a text comes from, those of includes too."""
+    """Returns the folders of the files that a text comes from, including included files."""
     origins = dict.fromkeys(line.origin for line in lines)
     return list(dict.fromkeys(Path(each).parent for each in origins if Path(each).is_file()))
 
 
 def statements(bindings: Sequence[str], origin: str = COMMAND_LINE) -> list[Line]:
-    """Returns the lines of statements that stand in no file.
+    """Returns the lines of statements that are not in a file.
 
     Args:
         bindings: Statements such as `experiment.Training.epochs = 3`.
-        origin: Where they come from.
+        origin: Their origin.
     """
     return [
         Line(text, origin, number)
@@ -100,7 +100,7 @@ def statements(bindings: Sequence[str], origin: str = COMMAND_LINE) -> list[Line
 
 
 def as_text(lines: Iterable[Line]) -> str:
-    """Returns the lines as a text that can be read again, each part headed by its origin."""
+    """Returns the lines as a text that can be read again, with a header for each origin."""
     parts, last = [], ""
     for line in lines:
         if line.origin not in (last, "(always)"):
@@ -111,7 +111,7 @@ def as_text(lines: Iterable[Line]) -> str:
 
 
 def chunks(lines: Sequence[Line]) -> list[list[Line]]:
-    """Splits the text where its origin changes: no statement runs across such a place."""
+    """Splits the text where its origin changes, which no statement may cross."""
     groups: list[list[Line]] = []
     for line in lines:
         follows = groups and groups[-1][-1]._replace(text="") == line._replace(
@@ -125,7 +125,7 @@ def chunks(lines: Sequence[Line]) -> list[list[Line]]:
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Returns a suggestion in words, empty if nothing is similar; capitals do not matter."""
+    """Returns a suggestion in words, empty if nothing is similar; case is ignored."""
     folded = {each.lower(): each for each in sorted(set(candidates), reverse=True)}
     close = difflib.get_close_matches(name.lower(), sorted(folded), n=1, cutoff=0.6)
     return f" Did you mean {folded[close[0]]!r}?" if close else ""

@@ -1,6 +1,6 @@
-"""What the configuration of somebody else may name: nothing that does more than train a model.
+"""Restricts configurations from others to names that only train a model.
 
-A configuration is a program: what it imports runs, and so does every function that it calls.
+A configuration is a program: its imports are executed, and so is every function that it calls.
 """
 
 import inspect
@@ -9,7 +9,7 @@ from typing import Any
 from mtk.config.source import ConfigError, Line
 
 _PACKAGES = ("mtk", "keras")
-# Functions and classes of a run. None of them writes, or reads another configuration.
+# Functions and classes of a run. None of them writes files or reads another configuration.
 _OF_A_RUN = tuple(
     f"mtk.{name}"
     for name in (
@@ -28,7 +28,7 @@ _OF_A_RUN = tuple(
     )
 )
 _EXPERIMENT = {"run", "Sharing", "Optimization", "Training", "Numerics", "Logging", "Checkpoints"}
-# Their classes, that is: some functions there load what a file names.
+# Only their classes: some functions there load objects that a file names.
 _CLASSES = tuple(
     f"keras.src.{name}"
     for name in ("initializers", "losses", "metrics", "optimizers", "regularizers")
@@ -40,14 +40,14 @@ _REMEDY = (
 
 
 def check_import(module: str, line: Line) -> None:
-    """Raises an error if a module is not one that others may have imported.
+    """Raises an error if configurations from others may not import a module.
 
     Args:
-        module: Its name.
-        line: Where it is imported.
+        module: Name of the module.
+        line: The line of the import.
 
     Raises:
-        ConfigError: With the place and what to do.
+        ConfigError: With the location and what to do.
     """
     if module.split(".")[0] not in _PACKAGES:
         raise ConfigError(
@@ -56,16 +56,16 @@ def check_import(module: str, line: Line) -> None:
 
 
 def check_target(target: Any, line: Line) -> None:
-    """Raises an error if a function or class is not one of a run.
+    """Raises an error if a function or class is not part of a run.
 
-    By the attributes of modules a configuration could reach whatever these have imported.
+    Through the attributes of modules, a configuration could reach everything that they import.
 
     Args:
         target: The function or class.
-        line: Where it is named.
+        line: The line that names it.
 
     Raises:
-        ConfigError: With the place and what to do.
+        ConfigError: With the location and what to do.
     """
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
     is_keras = inspect.isclass(target) and _is_in(module, _CLASSES)
@@ -78,14 +78,14 @@ def check_target(target: Any, line: Line) -> None:
 
 
 def check_value(target: Any, line: Line) -> None:
-    """Raises an error if a value stands for a run: it would train, and write where it likes.
+    """Raises an error if a value is a run itself, which would train and write to any path.
 
     Args:
         target: The function or class.
-        line: Where it is named.
+        line: The line that names it.
 
     Raises:
-        ConfigError: With the place and what to do.
+        ConfigError: With the location and what to do.
     """
     if (target.__module__, target.__qualname__) == ("mtk.experiment", "run"):
         raise ConfigError(

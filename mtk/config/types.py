@@ -1,4 +1,4 @@
-"""Whether a value of a configuration fits the type that a parameter declares."""
+"""Checks values of a configuration against the declared types of parameters."""
 
 import dataclasses
 import functools
@@ -14,9 +14,9 @@ class Reference:
     """A reference of the configuration to a function or class.
 
     Attributes:
-        name: What is written after the `@`.
+        name: The text after the `@`.
         target: The function or class.
-        evaluated: Whether parentheses follow: then the parameter gets what the call returns.
+        evaluated: Whether parentheses follow; then the parameter gets the result of the call.
     """
 
     name: str
@@ -45,13 +45,13 @@ def references(value: Any) -> Iterator[Reference]:
 
 
 def refers(value: Any) -> bool:
-    """Tells whether a value has a reference in it."""
+    """Returns whether a value contains a reference."""
     return next(references(value), None) is not None
 
 
 @functools.cache
 def hints(target: Any) -> dict[str, Any]:
-    """Returns the declared types of a callable's parameters; empty where they cannot be known."""
+    """Returns the declared types of a callable's parameters; empty if they are unknown."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function, include_extras=True)
@@ -66,7 +66,7 @@ def groups(target: Any) -> dict[str, Any]:
 
 
 def takes_nothing(hint: Any) -> bool:
-    """Tells whether a declared type is something, or several, called without arguments."""
+    """Returns whether a declared type is a callable without arguments, or several of them."""
     args = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType, Sequence):
         return any(map(takes_nothing, args))
@@ -74,7 +74,7 @@ def takes_nothing(hint: Any) -> bool:
 
 
 def required(target: Any) -> list[str]:
-    """Returns the parameters of a callable that have no default; none where it does not tell."""
+    """Returns the parameters of a callable without a default; empty if they are unknown."""
     try:
         parameters = inspect.signature(target).parameters.values()
     except ValueError:
@@ -84,14 +84,14 @@ def required(target: Any) -> list[str]:
 
 
 def canonical(hint: Any, value: Any) -> Any:
-    """Returns a value in the one form that stands for all that mean the same.
+    """Returns a value in canonical form, equal for equivalent values.
 
-    A whole number is a float where a float is declared, and a list a tuple where any sequence will
-    do. A type that is annotated by an object with a method `canonical` has what that returns.
+    An integer becomes a float if a float is declared, and a list a tuple if any sequence is
+    accepted. If a type is annotated by an object with a method `canonical`, this method is used.
 
     Args:
         hint: The declared type.
-        value: A literal that it accepts, possibly holding `Reference`s.
+        value: A literal that it accepts, which may contain `Reference`s.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
@@ -113,11 +113,11 @@ def canonical(hint: Any, value: Any) -> Any:
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Tells whether `value` fits `hint`; hints that say more than this knows accept anything.
+    """Returns whether `value` fits `hint`; hints of unsupported forms accept anything.
 
     Args:
         hint: A type or a form of `typing`.
-        value: A literal, possibly holding `Reference`s.
+        value: A literal, which may contain `Reference`s.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -144,7 +144,7 @@ def accepts(hint: Any, value: Any) -> bool:
 def _accepts_reference(hint: Any, origin: Any, value: Reference) -> bool:
     if origin is Callable:
         if value.evaluated:
-            # A class with parentheses is an instance where something to call is wanted.
+            # A class with parentheses is an instance, although a callable is required.
             return not inspect.isclass(value.target)
         return _makes(value.target, typing.get_args(hint)[-1])
     if hint in (None, type(None)):
@@ -155,7 +155,7 @@ def _accepts_reference(hint: Any, origin: Any, value: Reference) -> bool:
 
 
 def _makes(target: Any, wanted: Any) -> bool:
-    """Tells whether a call of `target` may give a `wanted`; where that is not known, it may."""
+    """Returns whether a call of `target` may return a `wanted`; True if this is unknown."""
     made = target if inspect.isclass(target) else hints(target).get("return")
     if not inspect.isclass(made) or not inspect.isclass(wanted) or typing.get_origin(wanted):
         return True
@@ -183,7 +183,7 @@ def _accepts_container(origin: Any, args: tuple[Any, ...], value: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """Returns the type in words for an error message."""
+    """Returns a description of the type for an error message."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         return describe(typing.get_args(hint)[0])

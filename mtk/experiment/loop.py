@@ -82,8 +82,8 @@ class Loop:
         """Does the rest of the run; the folder must be open.
 
         Returns:
-            The contents of `result.json`; or the status "interrupted" if a signal stopped the run, or
-            "paused" with the results so far.
+            The contents of `result.json`; or the status "interrupted" if a signal stopped the run,
+            or "paused" with the results so far.
         """
         store = self.checkpointing.writer.store
         if self._branch_from is not None and store.newest() is None:

@@ -1,4 +1,4 @@
-"""Networks that other programs can load: written, and read again for evaluation."""
+"""Exports networks for other programs, and loads exports for evaluation."""
 
 from mtk.export.keras_file import save_keras
 from mtk.export.loading import ExportedNetwork, check_inputs, load

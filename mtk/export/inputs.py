@@ -1,4 +1,4 @@
-"""What a network reads, by name."""
+"""The inputs of a network by name."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ import tensorflow as tf
 from mtk import records
 from mtk.display import counted
 
-# Beside a SavedModel's own files; TensorFlow leaves this folder to others.
+# Next to a SavedModel's own files, in the folder that TensorFlow reserves for others.
 _ORDER = Path("assets.extra") / "mtk.json"
 
 
@@ -19,9 +19,9 @@ class Inputs(NamedTuple):
     """The inputs of a network.
 
     Attributes:
-        structure: What the network is called with, of specs.
-        names: Of its parts, in the order of `tf.nest.flatten`.
-        specs: By name, with any batch size.
+        structure: The structure of inputs with which the network is called, as specs.
+        names: Names of its parts, in the order of `tf.nest.flatten`.
+        specs: Specs by name, with any batch size.
     """
 
     structure: Any
@@ -29,19 +29,19 @@ class Inputs(NamedTuple):
     specs: dict[str, tf.TensorSpec]
 
     def packed(self, named: Mapping[str, tf.Tensor]) -> Any:
-        """Returns named tensors in the form that the network reads."""
+        """Returns named tensors in the structure of the network's inputs."""
         return tf.nest.pack_sequence_as(self.structure, [named[name] for name in self.names])
 
 
 def inputs_of(network: keras.Model, given: Any = None) -> Inputs:
-    """Returns what a network reads.
+    """Returns the inputs of a network.
 
     Args:
         network: The network.
-        given: Specs for a network that does not know.
+        given: Specs for a network that does not know its inputs.
 
     Raises:
-        ValueError: If neither tells, or two inputs have one name.
+        ValueError: If the inputs are unknown, or two have the same name.
     """
     structure = _structure(network, given)
     flat = tf.nest.flatten(structure)
@@ -61,11 +61,11 @@ def inputs_of(network: keras.Model, given: Any = None) -> Inputs:
 
 
 def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the parts of what a network is called with, such as tensors or specs, by name.
+    """Returns the inputs of a network, such as tensors or specs, by name.
 
     Args:
         values: A dict by name, or any structure with the parts in the order of `names`.
-        names: Of the inputs.
+        names: Names of the inputs.
 
     Raises:
         ValueError: If the names or their number differ.
@@ -83,21 +83,21 @@ def by_name(values: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def write_order(saved_model: Path, names: Sequence[str]) -> None:
-    """Notes the order of the inputs: signatures know only their names."""
+    """Writes a file with the order of the inputs: signatures only store their names."""
     path = saved_model / _ORDER
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"inputs": list(names)}) + "\n", encoding="utf-8")
 
 
 def read_order(saved_model: Path, known: Collection[str]) -> list[str]:
-    """Returns the names of the inputs in order, the alphabetical one if no note tells.
+    """Returns the names of the inputs in order; alphabetically if the order was not written.
 
     Args:
-        saved_model: Its folder.
+        saved_model: The folder of the SavedModel.
         known: The names.
 
     Raises:
-        ValueError: If the note of the order is damaged.
+        ValueError: If the file with the order is damaged.
     """
     path = saved_model / _ORDER
     if not path.is_file():
@@ -122,14 +122,14 @@ def _structure(network: keras.Model, given: Any) -> Any:
     if isinstance(network, keras.Sequential) and network.built:
         return network.inputs[0]
     if given is not None and not hasattr(network, "inputs"):
-        return given  # Keras knows a subclassed network's inputs as a list, without their names.
+        return given  # Keras stores a subclassed network's inputs as a list, without their names.
     try:
         found = network.input
     except (AttributeError, ValueError) as error:
         raise _unknown(network) from error
     if hasattr(network, "inputs") or not isinstance(found, list):
         return found
-    # Of a subclassed network that was called symbolically: what a dict held, in a list.
+    # For a subclassed network that was called symbolically: the values of a dict, as a list.
     shapes = (network.get_build_config() or {}).get("input_shape")
     if not isinstance(shapes, Mapping) or len(shapes) != len(found):
         raise _unknown(network)

@@ -1,4 +1,4 @@
-"""Reads an exported network again, to be called or evaluated like any other."""
+"""Loads exported networks, which can be called or evaluated like any other network."""
 
 import contextlib
 import importlib
@@ -18,10 +18,10 @@ from mtk.data.bounded import MOST_GROWTH
 from mtk.decoding import Translator, text_translator
 from mtk.export.inputs import by_name, inputs_of, read_order
 
-# What TensorFlow, Keras and HDF5 raise where a file is cut short, or its bytes have changed.
+# Errors that TensorFlow, Keras and HDF5 raise if a file is truncated or its bytes have changed.
 _DAMAGE = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-_MOST_GRAPH = (1 << 31) - 1  # bytes: longer protocol buffers are none
-_MOST_EMPTY = 1 << 20  # bytes of variables that a file need not hold, such as seeds
+_MOST_GRAPH = (1 << 31) - 1  # bytes: the limit of protocol buffers
+_MOST_EMPTY = 1 << 20  # bytes of variables that need not be in a file, such as seeds
 _PATTERN = set("[]*?\\")
 _UNKNOWN_OPERATION = "Op type not registered"
 
@@ -79,7 +79,7 @@ class ExportedNetwork(keras.Model):
         return loaded
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        del training  # Inference is all there is.
+        del training  # Only inference is possible.
         named = by_name(inputs, self.input_names_in_order)
         named = {name: tf.cast(x, self.input_specs[name].dtype) for name, x in named.items()}
         outputs = self._serve(**named)
@@ -117,10 +117,10 @@ def load(path: str | Path) -> keras.Model:
 
 
 def _unpacked_size(path: Path) -> int:
-    """Returns the bytes of what is in an archive.
+    """Returns the unpacked size of an archive in bytes.
 
     Raises:
-        ValueError: If they are many more than the archive has: Keras stores, uncompressed.
+        ValueError: If it is much larger than the archive, since Keras does not compress archives.
     """
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
@@ -131,15 +131,15 @@ def _unpacked_size(path: Path) -> int:
 
 @contextlib.contextmanager
 def _variables_of_at_most(size: int) -> Iterator[None]:
-    """Ends what makes variables of more bytes: weights that the file does not hold."""
+    """Stops the creation of larger variables: their weights cannot be in the file."""
     left = size
 
     def create(make: Callable[..., tf.Variable], **about: Any) -> tf.Variable:
         nonlocal left
         if callable(about["initial_value"]):
-            # What cannot be in a graph is a program's own initializer, which no file brings along.
+            # An initializer that cannot be in a graph is a program's own, and never from a file.
             with contextlib.suppress(Exception), tf.Graph().as_default():
-                value = tf.convert_to_tensor(about["initial_value"]())  # Computes nothing.
+                value = tf.convert_to_tensor(about["initial_value"]())  # No computation.
                 left -= math.prod(value.shape) * value.dtype.size
         if left < 0:
             raise MemoryError("its layers have more weights than the file contains")
@@ -159,7 +159,7 @@ def _loaded(path: Path) -> Any:
                 f"The SavedModel in {str(path)!r} is damaged: {reason}. Export the network again."
             ) from error
     try:
-        importlib.import_module("tensorflow_text")  # Brings the operations of tokenizers.
+        importlib.import_module("tensorflow_text")  # Registers the operations of tokenizers.
         return _read(path)
     except (ImportError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
@@ -170,14 +170,14 @@ def _loaded(path: Path) -> Any:
 
 
 def _read(path: Path) -> Any:
-    # A tokenizer tells how it does not normalize.
+    # A tokenizer logs that it does not normalize.
     with _plainly_named(path) as folder, tf_logging.no_error_stream():
         return tf.saved_model.load(str(folder))
 
 
 @contextlib.contextmanager
 def _plainly_named(path: Path) -> Iterator[Path]:
-    """Gives a path to a folder in which TensorFlow sees no pattern to look for."""
+    """Yields a path to a folder that TensorFlow does not interpret as a pattern."""
     if not _PATTERN & set(str(path)):
         yield path
         return
@@ -212,7 +212,7 @@ def check_inputs(network: keras.Model, given: Any) -> None:
 
 
 def _fits(given: tf.TensorSpec, wanted: tf.TensorSpec) -> bool:
-    """Tells whether shapes agree, and types do or are widened as Keras widens them."""
+    """Returns whether shapes agree, and types agree or can be widened as in Keras."""
     number = given.dtype.is_floating or given.dtype.is_integer
     same_kind = given.dtype.is_integer and wanted.dtype.is_integer
     fits = given.dtype == wanted.dtype or same_kind or (number and wanted.dtype.is_floating)
@@ -229,11 +229,11 @@ def _first_line(error: Exception) -> str:
 
 
 def load_translator(path: str | Path, language: str) -> Translator:
-    """Returns what translates text.
+    """Returns a translator of text.
 
     Args:
         path: The folder of a SavedModel of text.
-        language: The target language that will be asked for.
+        language: The target language.
 
     Raises:
         ValueError: If there is no such SavedModel, or it does not know the language.
@@ -246,5 +246,5 @@ def load_translator(path: str | Path, language: str) -> Translator:
             f"signatures: {', '.join(sorted(signatures))}"
         )
     translate = text_translator(signatures)
-    translate([], language)  # Raises now what is not known, and not when there is text.
+    translate([], language)  # Raises an error now if it is unknown, not with the first text.
     return translate

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mtk import atomic, places
 
-# What TensorFlow raises where files cannot be written.
+# Errors that TensorFlow raises if files cannot be written.
 _NUMBERS = {
     tf.errors.ResourceExhaustedError: errno.ENOSPC,
     tf.errors.PermissionDeniedError: errno.EACCES,
@@ -31,15 +31,15 @@ def export_module(module: Served, path: str | Path) -> None:
     """Writes `module` with its signatures to the folder `path` atomically.
 
     Args:
-        module: What to write.
+        module: The module.
         path: Output folder: new, empty, or an earlier export, which is replaced.
 
     Raises:
         ValueError: If something else is in the folder; then nothing is changed.
-        OSError: If it cannot be written.
+        OSError: If the folder cannot be written.
     """
     target = places.check_folder(path)
-    # Traced here, or the signatures would be traced again, for other names of the arguments.
+    # Traced here; otherwise the signatures would be traced again, with other argument names.
     traced = {name: given.get_concrete_function() for name, given in module.signatures().items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing_folder(target) as unfinished, written_by_tensorflow():
@@ -48,16 +48,16 @@ def export_module(module: Served, path: str | Path) -> None:
 
 @contextlib.contextmanager
 def written_by_tensorflow() -> Iterator[None]:
-    """Makes an OSError of an error of TensorFlow, as anything else that writes raises it.
+    """Turns TensorFlow's errors into OSErrors, which all other writing functions raise.
 
-    TensorFlow does not tell where it wrote: the folder is called otherwise when it is whole.
+    The path of TensorFlow is not shown, since the folder is renamed when it is complete.
     """
     logger = tf.get_logger()
     logger.addFilter(_tells_more)
     try:
         yield
     except tf.errors.OpError as error:
-        if number := _NUMBERS.get(type(error)):  # TensorFlow names its operation and its own file.
+        if number := _NUMBERS.get(type(error)):  # TensorFlow's message names its operation and its source file.
             raise OSError(number, os.strerror(number)) from error
         first = (error.message or type(error).__name__).strip().splitlines()[0]
         raise OSError(errno.EIO, first.partition("}} ")[2] or first) from error

@@ -1,4 +1,4 @@
-"""A network with fewer outputs, such as one without its auxiliary tasks."""
+"""Networks with a subset of their outputs, such as without auxiliary tasks."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from mtk.compiled_tasks import output_names, symbolic_outputs
 
 
 def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
-    """Returns a network with some of the outputs, and only the layers that these need.
+    """Returns a network with some of the outputs, and only the layers that they need.
 
     It shares its layers with the given network. If that network is neither functional nor
     sequential, all layers are kept.
@@ -20,7 +20,7 @@ def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
         tasks: The outputs to keep; if the output is a list, by Keras' names.
 
     Raises:
-        ValueError: If one is unknown, or there is one output without a name.
+        ValueError: If an output is unknown, or the network has a single output without a name.
     """
     outputs = symbolic_outputs(network)
     if outputs is None:
@@ -30,7 +30,7 @@ def with_outputs(network: keras.Model, tasks: Sequence[str]) -> keras.Model:
 
 
 class OutputSubset(keras.Model):
-    """Some of the outputs of a network.
+    """A network with a subset of the outputs of another one.
 
     Args:
         network: The network, whose output is a dict by task.
@@ -48,11 +48,11 @@ class OutputSubset(keras.Model):
 
 
 def by_name(network: keras.Model, outputs: Any, names: Sequence[str] | None = None) -> Any:
-    """Returns a list of outputs as a dict, and any other form as it is.
+    """Returns a list of outputs as a dict, and any other form unchanged.
 
     Args:
         network: The network.
-        outputs: What it returns.
+        outputs: Its outputs.
         names: Names of the outputs in the list; by default those of Keras.
     """
     if not isinstance(outputs, (list, tuple)):

@@ -51,7 +51,7 @@ def export(
     archive.track(network)
     served = _Served(network, known, names)
     endpoint = archive.add_endpoint("serving_default", served.serve, [known.specs])
-    endpoint.get_concrete_function()  # Traced now, so that it is known whether there are masks.
+    endpoint.get_concrete_function()  # Traced now, to find out whether there are masks.
     if served.masked:
         archive.add_endpoint("masks", served.masks, [known.specs])
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +65,8 @@ class _Served:
 
     Args:
         network: The network.
-        inputs: What it reads.
-        names: Of outputs that are a list.
+        inputs: Its inputs.
+        names: Names of outputs that are a list.
     """
 
     def __init__(self, network: keras.Model, inputs: Inputs, names: Sequence[str] | None = None):

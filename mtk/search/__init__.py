@@ -1,4 +1,4 @@
-"""Finds the front of static weights, or the best ones for a need, with a part of a grid's runs.
+"""Finds the front of static weights, or the best ones for a goal, with fewer runs than a grid.
 
 The module can be called: `mtk.search(mtk.search.Search(...), study_dir)` is `mtk.search.search`.
 """
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class _Callable(types.ModuleType):
-    """A module that is called as its main function, beside being the command `mtk.search`."""
+    """A module that can be called like its main function, and is also the command `mtk.search`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Found:
         return search(*args, **kwargs)

@@ -52,7 +52,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk.study import Grid, sweep
     from mtk.study.grid import beside_includes, refuse_run_settings
 
-    # What can be found before TensorFlow is imported, which takes seconds.
+    # Checks that do not need TensorFlow, whose import takes seconds.
     names = config.check_names(given.gin_file, bindings)
     names.require(
         "mtk.search.spec",
@@ -80,7 +80,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
         return 0
     own = {"search": asked, "folders": folders, "study_dir": given.study_dir}
     own["retry_failed"] = given.retry_failed
-    # The files in configs/engines are those of sweeps.
+    # The files in configs/engines are written for sweeps.
     engine = config.values(sweep).get("engine")
     if engine is not None:
         own["engine"] = engine
@@ -90,7 +90,7 @@ def _search(given: argparse.Namespace, bindings: list[str]) -> int:
 
 
 def _described(asked: "Search", grid: "Grid") -> str:
-    """Returns the budget and the first points; nothing is written."""
+    """Returns a description of the budget and the first points; nothing is written."""
     points = asked.make_sampler().ask(asked.trials)
     for point in points:
         grid.run(next(iter(asked.study.methods)), point, asked.seeds[0])

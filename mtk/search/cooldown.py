@@ -1,4 +1,4 @@
-"""Runs that cool down at rungs, on branches off a trunk of a constant learning rate."""
+"""Cooldowns at rungs, on branches off a trunk with a constant learning rate."""
 
 from dataclasses import dataclass
 from numbers import Real
@@ -35,7 +35,7 @@ class Cooldown:
     shape: str = "1-sqrt"
 
     def __post_init__(self) -> None:
-        """Raises a StudyError if the fraction or the shape does not fit."""
+        """Raises a StudyError if the fraction or the shape is invalid."""
         if not isinstance(self.fraction, Real) or not 0 < self.fraction < 1:
             raise StudyError(
                 "`fraction` must be the share of the steps that a cooldown takes, between 0 "
@@ -45,11 +45,11 @@ class Cooldown:
             raise StudyError(f"`shape` must be '1-sqrt' or 'linear'. Received: {self.shape!r}")
 
     def pause(self, end: int) -> int:
-        """Returns where the trunk pauses for a cooldown that ends at a step."""
+        """Returns the step at which the trunk pauses for a cooldown that ends at a step."""
         return max(1, end - max(1, round(self.fraction * end)))
 
     def bindings(self, begin: int, end: int) -> Point:
-        """Returns what a run of this length binds that cools down from a step on."""
+        """Returns the bindings of a run of this length that cools down from a step on."""
         return {
             f"{_SCHEDULE}.decay_from": begin,
             f"{_SCHEDULE}.decay_to": end,

@@ -15,22 +15,22 @@ from mtk.study.scheduler import Scheduler
 
 
 class Cooling(Pausing):
-    """Has trunks pause, and branches off them cool down, which are judged."""
+    """Makes trunks pause and branches off them cool down; trials are judged by the branches."""
 
     def __init__(self, runs: SearchRuns, scheduler: Scheduler):
         assert runs.search.cooldown is not None
         super().__init__(runs, scheduler)
         self.cooldown = runs.search.cooldown
-        # By the hash of a trunk: its branches so far, what it is judged by, and what its cooldowns
-        # at rungs have cost.
+        # By the hash of a trunk: its branches so far, the run by which it is judged, and the cost
+        # of its cooldowns at rungs.
         self._branches: dict[str, list[Run]] = {}
         self._judged: dict[str, Run] = {}
         self._costs: dict[str, float] = {}
 
     def do(self, runs: Sequence[Run], rung: int | None) -> bool:
-        """As `Pausing.do`, of trunks and the branches off them."""
+        """See `Pausing.do`: does trunks and the branches off them."""
         first = self.search.rungs[0]
-        # A trunk that has ended by itself before the first rung, as by `patience`, goes no further.
+        # A trunk that ended early before the first rung, such as by `patience`, does not continue.
         on = [trunk for trunk in runs if rung == first or self._paused(trunk, first)]
         ends = {trunk.hash: rung or self._length(trunk) for trunk in on}
         # Trunks of different lengths, if the length is searched, pause at different steps.
@@ -48,12 +48,12 @@ class Cooling(Pausing):
         return True
 
     def tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
-        """As `Pausing.tried`: a trunk that has ended before its pause counts with its own result.
+        """See `Pausing.tried`: a trunk that ended before its pause counts with its own result.
 
         Args:
-            point: Of the trial.
+            point: The point of the trial.
             runs: Its trunks.
-            rung: Where it is judged.
+            rung: The rung at which it is judged.
         """
         judged = [self._judged[trunk.hash] for trunk in runs]
         losses = trials.losses(self.folder, judged, self.search.space.tasks)
@@ -64,7 +64,7 @@ class Cooling(Pausing):
         return Tried(point, losses, [*map(self._dir, judged)], paused_at, further, cost)
 
     def _branch(self, trunk: Run, end: int) -> Run | None:
-        """Returns the run that cools down from where a trunk has paused; None if it has not."""
+        """Returns the run that cools down from the pause of a trunk; None if it has not paused."""
         begin = self._paused(trunk, end).get("steps")
         if begin is None:
             return None
@@ -76,7 +76,7 @@ class Cooling(Pausing):
         self._branches.setdefault(trunk.hash, []).append(branch)
         if self.folder.state(branch.hash) in (State.FINISHED, State.DIVERGED):
             self.folder.forget_pause(*branch.point[BRANCH_FROM])
-        if rung is not None:  # The last one is a part of the run itself.
+        if rung is not None:  # The last cooldown is part of the run itself.
             steps = rung - self._paused(trunk, rung)["steps"]
             before = self._costs.get(trunk.hash, 0.0)
             self._costs[trunk.hash] = before + steps / self._length(trunk)
@@ -85,7 +85,7 @@ class Cooling(Pausing):
         return self.folder.paused(trunk.hash, self.cooldown.pause(end))
 
     def _length(self, trunk: Run) -> int:
-        """Returns the steps of a run of whole length, as its trunk said at the first rung."""
+        """Returns the steps of a full run, as recorded by its trunk at the first rung."""
         return int(self._paused(trunk, self.search.rungs[0])["plan"]["steps"])
 
     def _dir(self, run: Run) -> Path:

@@ -1,4 +1,4 @@
-"""What a search looks for: the front, the best for a preference, or the best within a bound."""
+"""Goals of a search: the front, the best for a preference, or the best within a bound."""
 
 import abc
 import math
@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
 
 _CLEARLY = 0.25  # Widths of the front.
-_OUTWEIGHS = 0.9  # Of a mean of several tasks: who makes up more decides it.
+_OUTWEIGHS = 0.9  # Share of a mean over tasks above which one task decides it.
 Value = Callable[[np.ndarray], float]
 
 
@@ -60,7 +60,7 @@ class Goal(abc.ABC):
         """Raises a StudyError if the goal names an unknown task."""
 
     def alone(self, tasks: Sequence[str]) -> list[str]:
-        """Returns the tasks for which single-task runs are needed."""
+        """Returns the tasks for which the goal needs single-task runs."""
         del tasks
         return []
 
@@ -70,18 +70,18 @@ class Goal(abc.ABC):
         return []
 
     def broken(self, seen: Seen, losses: Mapping[str, float]) -> str:
-        """Returns a sentence if losses are beyond the goal's bound; empty if there is none.
+        """Returns a sentence if losses exceed the goal's bound; otherwise an empty string.
 
         Args:
-            seen: The trials, which tell the bound.
-            losses: By task, of what was run again.
+            seen: The trials, which determine the bound.
+            losses: Losses by task of a trial that was run again.
         """
         del seen, losses
         return ""
 
     @property
     def record(self) -> dict[str, Any]:
-        """What tells the goal from another one, fit for JSON."""
+        """The values that identify the goal, as JSON values."""
         values = asdict(self) if isinstance(self, (Preference, Constraint)) else {}
         return {"goal": type(self).__name__, **values}
 
@@ -94,7 +94,7 @@ class Front(Goal):
 
         The worst corner lies a tenth of the front's width behind the front, in each task.
         """
-        from mtk.analysis.indicators import hypervolume  # Takes a second.
+        from mtk.analysis.indicators import hypervolume  # Takes a second to import.
 
         best, scale = self._box(seen)
         corner = 1.1
@@ -107,17 +107,17 @@ class Front(Goal):
         return share
 
     def chosen(self, seen: Seen) -> list[int]:
-        """Returns those that no other one dominates, by the first task."""
+        """Returns the non-dominated trials, ordered by the loss of the first task."""
         from mtk.analysis.fronts import non_dominated
 
         on_front = np.flatnonzero(non_dominated(seen.losses))
         return [int(each) for each in on_front[np.argsort(seen.losses[on_front, 0], kind="stable")]]
 
     def ranks(self, seen: Seen) -> np.ndarray:
-        """Returns non-dominated ranks: 0 for what none dominates clearly, 1 without those, ….
+        """Returns non-dominated ranks: 0 for trials not clearly dominated, 1 without those, ….
 
-        A trial dominates another one clearly if it is better in each task by a quarter of the
-        front's width: what is nearer may be noise.
+        A trial clearly dominates another one if it is better in each task by a quarter of the
+        front's width; smaller differences may be noise.
         """
         _, scale = self._box(seen)
         margin = seen.losses[None] + _CLEARLY * scale
@@ -134,9 +134,9 @@ class Front(Goal):
         return best, np.where(width > 0, width, np.maximum(np.abs(best), 1e-9))
 
     def words(self, seen: Seen) -> str:
-        """Says the size of the front, its hypervolume, and what the last trial added."""
+        """Describes the size of the front, its hypervolume, and the gain by the last trial."""
         if len(self.chosen(seen)) == 1:
-            return "front of 1"  # It spans no box yet.
+            return "front of 1"  # A single point spans no box.
         value = self.value(seen)
         now = value(seen.losses)
         gain = now - (value(seen.losses[:-1]) if len(seen.losses) > 1 else 0.0)
@@ -154,7 +154,7 @@ class Preference(Goal):
     importance: Mapping[str, float]
 
     def check(self, tasks: Sequence[str]) -> None:
-        """Raises a StudyError if a task is unknown, or the numbers are no weights."""
+        """Raises a StudyError if a task is unknown, or the numbers are not valid weights."""
         check_kinds(self, {"importance": (Mapping, "{task: weight}")})
         for task in self.importance:
             _check_task(task, tasks)
@@ -167,20 +167,20 @@ class Preference(Goal):
             )
 
     def value(self, seen: Seen) -> Value:
-        """Returns the least weighted mean, with the sign turned."""
+        """Returns the negative of the smallest weighted mean."""
         return lambda losses: -float(self._means(seen.tasks, losses).min())
 
     def chosen(self, seen: Seen) -> list[int]:
-        """Returns the one with the least weighted mean."""
+        """Returns the trial with the smallest weighted mean."""
         return [int(self._means(seen.tasks, seen.losses).argmin())] if len(seen.losses) else []
 
     def doubts(self, seen: Seen) -> list[str]:
-        """Says which task decides alone, whatever the others count."""
+        """Names the task that decides alone, regardless of the importance of the others."""
         counts = [self.importance.get(task, 0.0) for task in seen.tasks]
         return _outweighing(seen, np.array(counts), "Scale its importance to the unit of its loss.")
 
     def words(self, seen: Seen) -> str:
-        """Says the least weighted mean."""
+        """Describes the smallest weighted mean."""
         return f"best weighted mean {-self.value(seen)(seen.losses):.4g}"
 
     def _means(self, tasks: Sequence[str], losses: np.ndarray) -> np.ndarray:
@@ -206,7 +206,7 @@ class Constraint(Goal):
     best: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises a StudyError if there is not one bound, a finite number."""
+        """Raises a StudyError if there is not exactly one bound, a finite number."""
         if (self.worse is None) == (self.at_most is None):
             raise StudyError(
                 "A constraint needs exactly one bound: `worse` (0.02 means 2 % worse than the "
@@ -220,7 +220,7 @@ class Constraint(Goal):
             )
 
     def check(self, tasks: Sequence[str]) -> None:
-        """Raises a StudyError if a task is unknown, or one is bounded and made small."""
+        """Raises a StudyError if a task is unknown, or one is both bounded and minimized."""
         _check_task(self.task, tasks)
         if self.best is not None:
             _check_task(self.best, tasks)
@@ -235,7 +235,7 @@ class Constraint(Goal):
         return [self.task] if self.at_most is None else []
 
     def bound(self, seen: Seen) -> float:
-        """Returns the largest loss that is allowed; of a relative bound NaN until it is known."""
+        """Returns the largest allowed loss; NaN while a relative bound is not known yet."""
         if self.at_most is not None:
             return self.at_most
         assert self.worse is not None
@@ -244,7 +244,7 @@ class Constraint(Goal):
         return float(alone.min() + self.worse * abs(alone.min())) if len(alone) else float("nan")
 
     def value(self, seen: Seen) -> Value:
-        """Returns the best others within the bound; without any, how far the nearest is from it."""
+        """Returns the best other losses within the bound; if none, the distance of the nearest."""
         bound, number = self.bound(seen), seen.tasks.index(self.task)
         if np.isnan(bound):
             bound = float(seen.losses[:, number].min())
@@ -260,14 +260,14 @@ class Constraint(Goal):
         return value
 
     def chosen(self, seen: Seen) -> list[int]:
-        """Returns the best within the bound; none if no trial meets it."""
+        """Returns the best trial within the bound; empty if no trial meets it."""
         within = self._within(seen)
         if not len(within):
             return []
         return [int(within[self._others(seen.tasks, seen.losses[within]).argmin()])]
 
     def words(self, seen: Seen) -> str:
-        """Says the best within the bound, or how near to it the nearest is."""
+        """Describes the best trial within the bound, or the distance of the nearest one."""
         bound, number = self.bound(seen), seen.tasks.index(self.task)
         if np.isnan(bound):
             return f"no single-task run of {self.task}, which defines the bound, has finished yet"
@@ -281,14 +281,14 @@ class Constraint(Goal):
         )
 
     def doubts(self, seen: Seen) -> list[str]:
-        """Says which of the others decides alone."""
+        """Names the other task that decides alone."""
         counts = [
             float(task == self.best if self.best else task != self.task) for task in seen.tasks
         ]
         return _outweighing(seen, np.array(counts), "Name the task to minimize with `best`.")
 
     def broken(self, seen: Seen, losses: Mapping[str, float]) -> str:
-        """Says by how much the bounded task is beyond the bound."""
+        """States by how much the bounded task exceeds the bound."""
         bound, loss = self.bound(seen), losses[self.task]
         if not loss > bound:
             return ""
@@ -311,11 +311,11 @@ class Constraint(Goal):
 
 
 def _outweighing(seen: Seen, counts: np.ndarray, advice: str) -> list[str]:
-    """Returns a sentence if the loss of one task makes up nearly all of a mean of several.
+    """Returns a sentence if the loss of one task dominates a mean of several.
 
     Args:
         seen: The trials.
-        counts: What each task counts in the mean `(K,)`.
+        counts: Weight of each task in the mean `(K,)`.
         advice: What to do about it.
     """
     parts = counts * np.abs(np.median(seen.losses, axis=0))
@@ -330,7 +330,7 @@ def _outweighing(seen: Seen, counts: np.ndarray, advice: str) -> list[str]:
 
 
 def _all_trained(seen: Seen) -> np.ndarray:
-    """Returns which trials train every task `(N,)`: one alone is a bound, and no answer."""
+    """Returns which trials train every task `(N,)`: single-task runs only serve as bounds."""
     return np.asarray((seen.weights > 0).all(1))
 
 

@@ -1,4 +1,4 @@
-"""Which trials go on from a rung: successive halving, with each trial judged as it comes."""
+"""Successive halving: selects the trials that continue after a rung, as the trials arrive."""
 
 from collections.abc import Sequence
 
@@ -12,21 +12,21 @@ from mtk.search.space import Space
 class Halving:
     """Compares the trials that have reached a rung.
 
-    A trial goes on if its rank begins within the best share of all that have reached the rung
-    before it or with it: equally good ones go on together, or stop together. So what has been
-    decided never changes, and follows from the trials in their order.
+    A trial continues if its rank begins within the best share of all trials that have reached the
+    rung before it or with it: equally good trials continue together, or stop together. So decisions
+    never change, and follow from the order of the trials.
 
     Args:
-        goal: What is looked for; it ranks the trials. Trials of a front have the same rank where
-            none is clearly worse; see `mtk.search.goals.Front.ranks`.
-        space: What is varied.
-        keep: Share of the trials that goes on, at least one.
+        goal: The goal, which ranks the trials. Trials of a front have the same rank if none is
+            clearly worse; see `mtk.search.goals.Front.ranks`.
+        space: The search space.
+        keep: Share of the trials that continues, at least one.
 
     Reference:
         Jamieson & Talwalkar, *Non-stochastic best arm identification* (2016); judged as trials
         come as in Li et al., *A system for massively parallel hyperparameter tuning* (2020); over
         non-dominated ranks as in Schmucker et al., *Multi-objective asynchronous successive
-        halving* (2021). Different from the latter two, no trial goes on later than it came, and
+        halving* (2021). Unlike in the latter two, no trial is continued after it was stopped, and
         no rank is divided.
     """
 
@@ -35,13 +35,13 @@ class Halving:
         self._reached: dict[int, list[Trial]] = {}
 
     def go_on(self, rung: int, trials: Sequence[Trial]) -> list[int]:
-        """Returns the positions of the trials that go on from a rung.
+        """Returns the positions of the trials that continue after a rung.
 
-        Tasks alone, which a goal needs for comparison, always do, and count among no others.
+        Single-task trials, which a goal needs as references, always continue and do not compete.
 
         Args:
-            rung: Which rung, from 0.
-            trials: Those that come together, with their losses there, in the order of the search.
+            rung: Number of the rung, from 0.
+            trials: Trials that arrive together, with their losses, in the order of the search.
         """
         known = self._reached.setdefault(rung, [])
         first = len(known)
@@ -56,6 +56,6 @@ class Halving:
             return set()
         ranks = self.goal.ranks(seen(self.space, [trials[number] for number in finished]))
         others = np.sort(ranks[~alone[finished]])
-        ahead = np.searchsorted(others, ranks)  # How many have a better rank.
+        ahead = np.searchsorted(others, ranks)  # Number of trials of better rank.
         most = round(self.keep * float((~alone).sum()), 9)
         return {int(number) for number in finished[(ahead < most) | alone[finished]]}

@@ -1,4 +1,4 @@
-"""What a terminal shows while a search goes on: its front, its hypervolume and its runs."""
+"""The view of a running search on a terminal: its front, its hypervolume and its runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,11 +16,11 @@ _MOST = 12  # rows of the front
 
 
 class Point(NamedTuple):
-    """How far a search was.
+    """The progress of a search at one time.
 
     Attributes:
         seconds: CPU seconds spent.
-        value: Of the goal; of a front its hypervolume.
+        value: Value of the goal; for a front, its hypervolume.
     """
 
     seconds: float
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 
 class Live:
-    """The table under the progress bar: the front, its hypervolume over CPU time, runs at work.
+    """The table under the progress bar: the front, its hypervolume over CPU time, current runs.
 
     Args:
         found: The trials so far.
@@ -38,7 +38,7 @@ class Live:
         self.update(found, {})
 
     def update(self, found: Found, seconds: Mapping[str, float]) -> None:
-        """Takes account of further trials.
+        """Updates the view with further trials.
 
         Args:
             found: The trials.
@@ -63,7 +63,7 @@ class Live:
             self.rows.append([f"{what} {points[-1].value:.3g}  {bars(points)}  {spent} CPU"])
 
     def table(self, running: Sequence[Run]) -> list[list[str]]:
-        """Returns the rows, with one more for each run that is at work."""
+        """Returns the rows, with one more for each current run."""
         at_work = [
             [_name(run.hash, "running"), *shown(self._found.space, run.point)] for run in running
         ]
@@ -71,9 +71,9 @@ class Live:
 
 
 def curve(found: Found, seconds: Mapping[str, float]) -> list[Point]:
-    """Returns how far the search was after each trial that went to its end.
+    """Returns the progress of the search after each complete trial.
 
-    Units and bounds of the goal's value are those of all trials so far.
+    Units and bounds of the goal's value are determined by all trials so far.
 
     Args:
         found: The trials.
@@ -92,7 +92,7 @@ def curve(found: Found, seconds: Mapping[str, float]) -> list[Point]:
 
 
 def bars(points: Sequence[Point]) -> str:
-    """Returns a curve as a text: the value at even distances of CPU time, from low to high."""
+    """Returns a curve as text: the value at equal intervals of CPU time, from low to high."""
     times = np.linspace(0, points[-1].seconds, _WIDTH + 1)[1:]
     before = np.searchsorted([point.seconds for point in points], times, side="right") - 1
     values = np.array([point.value for point in points])

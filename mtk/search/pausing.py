@@ -1,4 +1,4 @@
-"""Has runs pause at the rungs of a search."""
+"""Makes runs pause at the rungs of a search."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from mtk.study.scheduler import Scheduler
 
 
 class Pausing:
-    """Has runs pause at rungs, where they are judged as they stand.
+    """Makes runs pause at rungs, where they are judged without a cooldown.
 
     Args:
         runs: The search's runs.
-        scheduler: Does the runs.
+        scheduler: The scheduler that does the runs.
     """
 
     def __init__(self, runs: SearchRuns, scheduler: Scheduler):
@@ -23,21 +23,21 @@ class Pausing:
         self.search, self.folder = runs.search, runs.folder
 
     def do(self, runs: Sequence[Run], rung: int | None) -> bool:
-        """Does runs up to a rung, or to their end; returns False if something stops it.
+        """Does runs up to a rung, or to their end; returns False if the search is stopped.
 
         Args:
             runs: The runs.
-            rung: A step; None: the end.
+            rung: A step; None for the end.
         """
         return self.runs.do(self.scheduler, runs, rung)
 
     def tried(self, point: Point, runs: Sequence[Run], rung: int | None) -> Tried:
-        """Returns what a trial came to.
+        """Returns the result of a trial.
 
         Args:
-            point: Of the trial.
-            runs: One for each seed.
-            rung: Where it is judged; None: at its end.
+            point: The point of the trial.
+            runs: Its runs, one for each seed.
+            rung: The rung at which it is judged; None for its end.
         """
         losses = trials.losses(self.folder, runs, self.search.space.tasks, rung)
         folders = [self.folder.run_dir(run.hash) for run in runs]

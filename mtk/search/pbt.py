@@ -1,4 +1,4 @@
-"""How a population of runs changes: which copy which, and how their weights are perturbed."""
+"""Updates of a population of runs: which run copies which, and how weights are perturbed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _TRIES = 20
 
 
 class Next(NamedTuple):
-    """What becomes of a member of a population at the end of an interval.
+    """The next state of a member of a population at the end of an interval.
 
     Attributes:
-        parent: Position of the member whose state it takes over; its own if it goes on as it is.
+        parent: Position of the member whose state it copies; its own if it continues unchanged.
         point: Its values by the name of a parameter.
     """
 
@@ -29,11 +29,11 @@ class Next(NamedTuple):
 class PBT:
     """Population-based training: runs train in intervals, and the worst runs copy better ones.
 
-    At the end of an interval the worst share of the population takes over weights, optimizer and
-    all other state of members drawn from the best share (truncation selection), and perturbs their
-    parameters. Task weights are multiplied by a factor each, drawn between `1 / factor` and
-    `factor` on a logarithmic scale, and normalized; parameters on a scale likewise, within their
-    range; choices go to a neighbour.
+    At the end of an interval, the worst share of the population copies weights, optimizer and all
+    other state of members drawn from the best share (truncation selection), and perturbs their
+    parameters. Each task weight is multiplied by a factor drawn between `1 / factor` and `factor`
+    on a logarithmic scale, and the weights are normalized. Numeric parameters are perturbed in the
+    same way, within their range; choices move to a neighbour.
 
     Attributes:
         interval: Steps between two selections, each at the first evaluation there or after it.
@@ -44,10 +44,10 @@ class PBT:
     Reference:
         Jaderberg et al., *Population Based Training of Neural Networks* (2017): truncation
         selection and perturbation. For task weights: Royer et al., *Scalarization for Multi-Task
-        and Multi-Domain Learning at Scale* (2023). Different from the former, all members have come
-        to the same step when they are compared, so that what is decided follows from the runs; and
-        factors are drawn from a range, as one of two (0.8 and 1.2) leaves half of the copies with
-        the weights of their parent where there are two tasks.
+        and Multi-Domain Learning at Scale* (2023). Unlike in the former, all members have reached
+        the same step when they are compared, so that the decisions follow from the runs; and
+        factors are drawn from a range, since one of two (0.8 and 1.2) leaves half of the copies
+        with the weights of their parent if there are two tasks.
     """
 
     interval: int
@@ -56,7 +56,7 @@ class PBT:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises a StudyError if a number does not fit."""
+        """Raises a StudyError if a number is out of range."""
         check_kinds(self, dict.fromkeys(("share", "factor"), (Real, "a number")))
         if type(self.interval) is not int or self.interval < 1:
             raise StudyError(
@@ -78,14 +78,14 @@ class PBT:
         alive: Sequence[bool],
         generation: int,
     ) -> list[Next]:
-        """Returns what becomes of each member.
+        """Returns the next state of each member.
 
         Args:
-            space: What is varied.
-            points: Of the members.
-            costs: What each is selected by, less is better; infinite if it has nothing to show.
+            space: The search space.
+            points: The points of the members.
+            costs: The selection value of each, lower is better; infinite if it has no result.
             alive: Whether each has a state that can be copied.
-            generation: How many intervals are over, which tells one draw from another.
+            generation: Number of completed intervals, which distinguishes the random draws.
         """
         draw = np.random.default_rng([self.seed, generation])
         number = max(1, round(self.share * len(points)))
@@ -103,14 +103,14 @@ class PBT:
     def _perturbed(
         self, space: Space, point: Point, known: Sequence[Point], draw: np.random.Generator
     ) -> Point:
-        """Returns a point near another one that is none of those that are known."""
+        """Returns a point near another one that is not a known point."""
         for _ in range(_TRIES):
             weights = space.weights_of(point) * self._factors(len(space.tasks), draw)
             others = {n: self._moved(space, n, point[n], draw) for n in space.others}
             found = space.at(space.with_least(weights / weights.sum()), others)
             if found not in known:
                 return found
-        return found  # At the edge of a space all that is near may be known.
+        return found  # At the edge of a space, all nearby points may be known.
 
     def _factors(self, number: int, draw: np.random.Generator) -> np.ndarray:
         return np.asarray(self.factor ** draw.uniform(-1.0, 1.0, number))

@@ -22,12 +22,12 @@ LABEL = "population"
 
 
 class Member(NamedTuple):
-    """One of a population.
+    """A member of a population.
 
     Attributes:
         point: Values by the name of a parameter.
-        run: What trains it from its last branch on.
-        earlier: The points that it had before, each with the step until which it had it.
+        run: The run that trains it from its last branch on.
+        earlier: Its earlier points, each with the step at which it ended.
     """
 
     point: Point
@@ -36,16 +36,16 @@ class Member(NamedTuple):
 
 
 class Population:
-    """Trains a population in its search's folder.
+    """Trains a population in the folder of its search.
 
-    A run whose weights change is another run: it branches from the one that it copies, and names
-    it in its configuration, by whose hash it is known. So a run's hash stands for all that it was
-    trained with, and no run folder is ever rewritten. What is decided at the end of an interval is
-    written (`search.json`) before any run goes on.
+    A member whose weights change becomes a new run. This run branches from the one that it copies
+    and names it in its configuration, whose hash identifies the run. So a run's hash covers its
+    whole training history, and no run folder is ever rewritten. Decisions at the end of an interval
+    are written (`search.json`) before any run continues.
 
     Args:
         runs: The search's runs.
-        scheduler: Does the runs.
+        scheduler: The scheduler that does the runs.
     """
 
     def __init__(self, runs: SearchRuns, scheduler: Scheduler):
@@ -57,7 +57,7 @@ class Population:
         self.confirmed: list[Run] = []  # The last run of each fresh seed.
 
     def train(self) -> bool:
-        """Does the intervals; returns False if something has stopped the search."""
+        """Does the intervals; returns False if the search was stopped."""
         members: list[Member] = self._first()
         step: int | None = self.pbt.interval
         ends: list[int] = []
@@ -79,7 +79,7 @@ class Population:
         return True
 
     def confirm(self, seeds: Sequence[int]) -> bool:
-        """Trains with fresh seeds what was selected: its schedule, with nothing left to choose."""
+        """Trains the selected schedule with fresh seeds, without any further selection."""
         if self.selected is None:
             return True
         runs: dict[int, Run | None] = dict.fromkeys(seeds)
@@ -95,7 +95,7 @@ class Population:
                 parents = [Member(point, run) for run in lasts if run]
                 self._forget(parents, [Member(point, run) for run in runs.values() if run], before)
             ended |= {seed: run for seed, run in runs.items() if run}
-            # A run that has diverged has nothing to go on from.
+            # A diverged run has no state to continue from.
             runs = {s: r for s, r in runs.items() if r and (not until or self._has_state(r, until))}
             before = until
         self.confirmed = list(ended.values())
@@ -103,11 +103,11 @@ class Population:
 
     @property
     def found(self) -> Tried | None:
-        """The member that is looked for; None if there is none."""
+        """The best member; None if there is none."""
         return self.tried[self.selected.run.hash] if self.selected else None
 
     def _first(self) -> list[Member]:
-        """Returns the members as the sampler places them."""
+        """Returns the initial members, whose points the sampler proposes."""
         sampler = self.search.make_sampler()
         points = self.runs.rounds.get(0, lambda: sampler.ask(self.search.trials))
         members = [Member(point, self._run(point)) for point in map(self.runs.known, points)]
@@ -121,7 +121,7 @@ class Population:
     def _run(
         self, point: Point, parent: tuple[Run, int] | None = None, seed: int | None = None
     ) -> Run:
-        """Returns a run of a point, which begins where its parent has paused."""
+        """Returns a run of a point, which starts from the pause of its parent."""
         branch = {BRANCH_FROM: (parent[0].hash, parent[1])} if parent else {}
         seed = self.search.seeds[0] if seed is None else seed
         return self.runs.grid.run(self.search.method, {**point, **branch}, seed, LABEL, "method")
@@ -131,15 +131,15 @@ class Population:
         return self.runs.do(self.scheduler, list(runs.values()), step)
 
     def _forget(self, members: Sequence[Member], after: Sequence[Member], step: int) -> None:
-        """Removes the checkpoints of pauses, when all that was to branch off them has done so."""
+        """Removes the checkpoints of pauses from which all branches have started."""
         states = [self.folder.state(member.run.hash) for member in after]
         if State.FAILED not in states and State.DAMAGED not in states:
             for member in members:
                 self.folder.forget_pause(member.run.hash, step)
 
     def _ends(self, members: Sequence[Member]) -> list[int]:
-        """Returns the steps at which intervals end, by what the runs say of their length."""
-        from mtk.experiment import Plan, rungs  # Takes seconds.
+        """Returns the steps at which intervals end, by the recorded length of the runs."""
+        from mtk.experiment import Plan, rungs  # Takes seconds to import.
 
         paused = [self.folder.paused(m.run.hash, self.pbt.interval) for m in members]
         plans = [Plan(**said["plan"]) for said in paused if said]
@@ -149,7 +149,7 @@ class Population:
         return bool(self.folder.paused(run.hash, step))
 
     def _note(self, members: Sequence[Member], step: int | None) -> None:
-        """Takes account of what the members have come to."""
+        """Records the results of the members."""
         for member in members:
             losses = self._losses(member, step)
             paused_at = (
@@ -164,7 +164,7 @@ class Population:
         return trials.losses(self.folder, [member.run], self.search.space.tasks, step)
 
     def _next(self, members: Sequence[Member], step: int, number: int) -> list[Member]:
-        """Returns the population of the next interval; who copies whom is decided once."""
+        """Returns the population of the next interval; which members are copied is decided once."""
 
         def ask() -> list[dict[str, Any]]:
             points = [member.point for member in members]
@@ -184,7 +184,7 @@ class Population:
         return found
 
     def _costs(self, members: Sequence[Member], step: int | None) -> list[float]:
-        """Returns what the members are compared by, less is better; infinite if not known."""
+        """Returns the values that compare the members, lower is better; infinite if unknown."""
         said = [self.folder.selected(member.run.hash, step) for member in members]
         told = [self.runs.as_told(self._losses(member, step)) for member in members]
         known = [n for n, losses in enumerate(told) if losses is not None and said[n] is not None]
@@ -198,14 +198,14 @@ class Population:
         return [float(cost) for cost in costs]
 
     def _best(self, members: Sequence[Member]) -> Member | None:
-        """Returns the member that is looked for; None if none is."""
+        """Returns the best member; None if there is none."""
         costs = self._costs(members, None)
         best = int(np.argmin(costs))
         if not np.isfinite(costs[best]):
             return None
         losses = self.runs.as_told(self._losses(members[best], None))
         one = seen(self.search.space, [Trial(members[best].point, losses)])
-        # The best may still be beyond the bound of a constraint.
+        # The best may still violate the bound of a constraint.
         return members[best] if not self.search.goal or self.search.goal.chosen(one) else None
 
     def _say(self, members: Sequence[Member], after: Sequence[Member], step: int) -> None:

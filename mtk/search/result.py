@@ -1,4 +1,4 @@
-"""What a search has found."""
+"""Results of a search."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Tried(NamedTuple):
             the end.
         further: Folders of its additional runs: trunks, and cooldowns at rungs.
         cost: Cost in runs of full length.
-        schedule: Of a population's member: the points that it had before, each with the step until
-            which it had it.
+        schedule: For a member of a population: its earlier points, each with the step at which it
+            ended.
     """
 
     point: Point
@@ -86,12 +86,12 @@ class Found:
 
     @property
     def complete(self) -> list[Tried]:
-        """The trials that went to their end and have losses."""
+        """The trials that ran to their end and have losses."""
         return [trial for trial in self.trials if trial.losses and trial.paused_at is None]
 
     @property
     def seen(self) -> Seen:
-        """The complete trials in the form that goals take."""
+        """The complete trials in the form that goals accept."""
         tasks = self.space.tasks
         known = [Trial(t.point, tuple((t.losses or {})[k] for k in tasks)) for t in self.complete]
         return seen(self.space, known)
@@ -155,7 +155,7 @@ class Found:
 
 
 def shown(space: Space, point: Mapping[str, Any]) -> list[str]:
-    """Returns the weights and the other parameters of a point as texts."""
+    """Returns the weights and the other parameters of a point as strings."""
     weighed = list(space.weights_of(point)) if space.weights else []
     weights = [f"{weight:.3g}" for weight in weighed]
     return [*weights, *(str(value) for value in space.others_of(point).values())]

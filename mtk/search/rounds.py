@@ -1,4 +1,4 @@
-"""The points that a search has asked for, kept in its folder."""
+"""The points that a search has requested, stored in its folder."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from mtk.study import StudyFolder
 
 
 class Rounds:
-    """What each round of a search asks for: written before its runs begin, never changed.
+    """The points of each round of a search, written before its runs start and never changed.
 
     Several searches may work on one folder: the first to write a round decides it.
 
     Args:
         folder: The study folder.
-        record: What tells the search from another one.
+        record: The values that identify the search.
 
     Raises:
         StudyError: If the folder holds another search, or a study, or its record is damaged.
@@ -34,8 +34,8 @@ class Rounds:
         """Returns the points of a round.
 
         Args:
-            number: Which round, from 0.
-            ask: Called if it has not been asked for yet.
+            number: Number of the round, from 0.
+            ask: Function that is called if the points were not requested yet.
         """
         rounds = self._read()
         if number < len(rounds):
@@ -48,7 +48,7 @@ class Rounds:
                 return rounds[number]
             content = {"search": self._record, "rounds": [*rounds, points]}
             atomic.write_json(self.path, records.with_digest(content))
-        return json.loads(json.dumps(points))  # As another search reads them.
+        return json.loads(json.dumps(points))  # In the form that another search reads.
 
     def _read(self) -> list[list[Point]]:
         if not self.path.exists():

@@ -13,13 +13,13 @@ from mtk.study.scheduler import Scheduler
 
 
 class SearchRuns:
-    """Makes the runs of a search and has them done.
+    """Creates the runs of a search and passes them to a scheduler.
 
     Args:
-        search: What to search.
-        study_dir: Folder to write; new, or the one of this search.
-        folders: Where to look for the search's files, before the working directory.
-        retry_failed: Whether to do again what has failed.
+        search: The search.
+        study_dir: Output folder: new, or that of this search.
+        folders: Where to search for the files of the search, before the working directory.
+        retry_failed: Whether to repeat failed runs.
 
     Raises:
         StudyError: If the search cannot be run, or the folder holds another one.
@@ -39,7 +39,7 @@ class SearchRuns:
         self.grid = Grid(self.study, folders)
         self.retry_failed = retry_failed
         self.rounds = Rounds(self.folder, search.record)
-        # Of every choice and both ends of every range: a wrong value is found before any run.
+        # Every choice and both ends of each range are checked, to find errors before any run.
         points = search.space.samples(search.first_point)
         self.samples = [run for point in points for run in self.of(point)]
         self.folder.listed(self.study)
@@ -50,7 +50,7 @@ class SearchRuns:
         return [self.grid.run(self.search.method, {**point}, seed) for seed in self.search.seeds]
 
     def do(self, scheduler: Scheduler, runs: Sequence[Run], pause_at: int | None = None) -> bool:
-        """Does runs up to a pause, or to their end; returns False if something stops it."""
+        """Does runs up to a pause, or to their end; returns False if the search is stopped."""
         self.folder.add(self.study, runs, self.remarks)
         for run in runs if self.search.pauses else ():
             self.folder.set_pause(run.hash, pause_at)
@@ -59,7 +59,7 @@ class SearchRuns:
         return scheduler.do(runs, to_pause=pause_at is not None)
 
     def known(self, point: Point) -> Point:
-        """Returns a point as the space has it: JSON knows no tuples."""
+        """Returns a point with the space's own values: JSON has no tuples."""
         choices = {
             name: next(v for v in values if json.loads(json.dumps(v)) == point[name])
             for name, values in self.search.space.choices.items()

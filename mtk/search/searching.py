@@ -1,4 +1,4 @@
-"""Asks a sampler for points and does their runs, round by round."""
+"""Requests points from a sampler and does their runs, round by round."""
 
 import functools
 import math
@@ -33,7 +33,7 @@ STOPPED = 75
 
 
 class Searcher:
-    """Asks a sampler for points, has their runs done and tells it what they came to.
+    """Requests points from a sampler, does their runs and tells it the results.
 
     Args:
         runs: The search's runs.
@@ -46,14 +46,14 @@ class Searcher:
         self.confirmed: list[Confirmed] = []
 
     def go(self, engine: Engine, progress: Progress | None = None) -> Found:
-        """Does what is left to do.
+        """Does the rest of the search.
 
         Args:
-            engine: What does the runs.
+            engine: The engine that does the runs.
             progress: Where progress is shown.
 
         Returns:
-            What was found, with the exit code of `mtk.search`.
+            The results, with the exit code of `mtk.search`.
         """
         progress = progress or Progress()
         for line in self.runs.remarks:
@@ -73,7 +73,7 @@ class Searcher:
         return None if minutes is None else 60 * minutes
 
     def _search(self, scheduler: Scheduler) -> bool:
-        """Does the rounds; returns False if something has stopped the search."""
+        """Does the rounds; returns False if the search was stopped."""
         self.tried = []
         if self.search.pbt is not None:
             self.population = Population(self.runs, scheduler)
@@ -90,7 +90,7 @@ class Searcher:
             if not points:
                 scheduler.progress.say("The sampler has no more points to try.")
                 break
-            # The runs that will come, for the time that is left.
+            # The runs still to come, for the estimate of the time left.
             scheduler.later = (left - len(points)) * len(self.search.seeds)
             if not self._round(scheduler, sampler, [self.runs.known(point) for point in points]):
                 return False
@@ -127,8 +127,8 @@ class Searcher:
         return True
 
     def _trials_left(self, tried: Sequence[Tried]) -> int:
-        """Returns how many trials the budget allows after others."""
-        # A cooldown at a rung is a part of a run; without any, a trial counts as one run.
+        """Returns how many more trials the budget allows after these."""
+        # A cooldown at a rung is a fraction of a run; without cooldowns, a trial counts as one run.
         spent_runs = round(sum(trial.cost for trial in tried), 9)
         left = math.floor(self.search.trials - spent_runs)
         if self.search.cpu_seconds is None or left <= 0 or not tried:
@@ -137,15 +137,15 @@ class Searcher:
         return min(left, int((self.search.cpu_seconds - spent - kept) / each) if each else left)
 
     def _seconds(self, tried: Sequence[Tried]) -> tuple[float, float, float]:
-        """Returns the CPU seconds of trials, of one of them, and what is kept to confirm."""
+        """Returns the CPU seconds of trials, of a single trial, and the reserve for confirming."""
         spent = self._cpu_seconds(tried)
-        # What confirms goes to its end, as trials that diverge or stop at a rung do not.
+        # Confirming runs go to the end, unlike trials that diverge or stop at a rung.
         whole = [t for t in tried if t.losses and t.paused_at is None] or tried
         kept = self.search.reserved * self._cpu_seconds(whole) / len(whole) / len(self.search.seeds)
         return spent, spent / len(tried), kept
 
     def _say_spent(self, progress: Progress) -> None:
-        """Says why there is no further trial, where the number of runs allows more."""
+        """Reports why there is no further trial, if the number of runs would allow more."""
         left = self.search.trials - sum(trial.cost for trial in self.tried)
         if self.search.cpu_seconds is None or left < 1 or not self.tried:
             return
@@ -166,9 +166,9 @@ class Searcher:
         return all(self.folder.state(name) in (State.FAILED, State.DAMAGED) for name in names)
 
     def _confirm(self, scheduler: Scheduler) -> bool:
-        """Runs what was found with fresh seeds; returns False if something has stopped it."""
+        """Runs the chosen trials with fresh seeds; returns False if the search was stopped."""
         chosen = self._found(0).chosen if self.search.confirm else []
-        if len(chosen) > MOST_CONFIRMED:  # Spread over the front.
+        if len(chosen) > MOST_CONFIRMED:  # Choose trials spread over the front.
             places = np.linspace(0, len(chosen) - 1, MOST_CONFIRMED).round().astype(int)
             chosen = [chosen[place] for place in places]
         seeds = self.runs.study.second_stage
@@ -191,7 +191,7 @@ class Searcher:
         return [self.runs.grid.run(self.search.method, point, seed) for seed in seeds]
 
     def _length_of(self, trial: Tried) -> Point:
-        """Returns what a trial that has cooled down binds to do so in one run, without a branch."""
+        """Returns the bindings with which a cooled-down trial is one run, without a branch."""
         if self.search.cooldown is None:
             return {}
         entries = {
@@ -248,7 +248,7 @@ def search(
     folders: Sequence[str | Path] = (),
     retry_failed: bool = False,
 ) -> Found:
-    """Runs a search, or the part of it that is left.
+    """Runs a search, or what is left of it.
 
     The output is a study folder like that of `mtk.sweep`, which `mtk.report` reads. When called
     again, the search continues where it was stopped or killed, and reaches the same result; a
@@ -277,6 +277,6 @@ def search(
     runs = SearchRuns(search, as_folder("study_dir", study_dir), folders, retry_failed)
     progress = Progress()
     chosen = made(engine)
-    if not runs.rounds.path.exists():  # Afterwards they have been checked.
+    if not runs.rounds.path.exists():  # If the file exists, the runs were checked already.
         checking.check(runs.samples, runs.folder, progress, retry_failed, search.check_of_runs)
     return Searcher(runs).go(chosen, progress)

@@ -1,4 +1,4 @@
-"""What a search varies: task weights, and other parameters."""
+"""The search space: task weights and other parameters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ class Space:
 
     @property
     def others(self) -> list[str]:
-        """Names of the parameters that are no weights."""
+        """Names of the parameters other than the weights."""
         return [*self.log_uniform, *self.uniform, *self.choices]
 
     @property
@@ -91,9 +91,9 @@ class Space:
         return len(self.tasks) - 1 if self.weights else 0
 
     def point(self, coordinates: np.ndarray) -> Point:
-        """Returns a point by its coordinates `(size,)` in the unit cube.
+        """Returns the point with coordinates `(size,)` in the unit cube.
 
-        Coordinates spread evenly over the cube give weights spread evenly over the simplex.
+        Coordinates that are uniform over the cube give weights that are uniform over the simplex.
         """
         first = self._cuts
         cuts = np.concatenate([[0.0], np.sort(coordinates[:first]), [1.0]])
@@ -102,7 +102,7 @@ class Space:
         return self.at(weights, self.values(coordinates[first:]))
 
     def values(self, coordinates: np.ndarray) -> Point:
-        """Returns the parameters that are no weights, by their coordinates in the unit cube."""
+        """Returns the other parameters' values, from their coordinates in the unit cube."""
         return {
             name: self._value(name, float(coordinate))
             for name, coordinate in zip(self.others, coordinates, strict=True)
@@ -118,13 +118,13 @@ class Space:
         return {self.weights: dict(zip(self.tasks, rounded, strict=True)), **own}
 
     def weights_of(self, point: Mapping[str, Any]) -> np.ndarray:
-        """Returns the task weights `(K,)` of a point; equal ones where they are not searched."""
+        """Returns the task weights `(K,)` of a point; equal ones if they are not searched."""
         if not self.weights:
             return np.full(len(self.tasks), 1 / len(self.tasks))
         return np.array([point[self.weights][task] for task in self.tasks])
 
     def with_least(self, weights: np.ndarray) -> np.ndarray:
-        """Returns weights `(K,)` on the simplex, none below the least; such ones as they are."""
+        """Returns weights `(K,)` on the simplex, none below the least; valid ones are unchanged."""
         above = np.maximum(weights - self.least_weight, 0.0)
         rest = 1 - len(weights) * self.least_weight
         return np.asarray(self.least_weight + rest * above / above.sum())
@@ -134,12 +134,12 @@ class Space:
         return {name: point[name] for name in self.others}
 
     def samples(self, point: Point) -> list[Point]:
-        """Returns a point, and with each choice and each end of a range in its place."""
+        """Returns a point, and variants of it with each choice and each end of a range."""
         every = {**self.log_uniform, **self.uniform, **self.choices}
         return [point, *({**point, name: v} for name, values in every.items() for v in values)]
 
     def coordinates(self, point: Mapping[str, Any]) -> np.ndarray:
-        """Returns where the values of the parameters that have a scale lie in the unit cube."""
+        """Returns the coordinates of the numeric parameters' values in the unit cube."""
         logs = {name: [math.log(end) for end in ends] for name, ends in self.log_uniform.items()}
         values = {**point, **{name: math.log(point[name]) for name in logs}}
         scales = {**logs, **self.uniform}
@@ -147,7 +147,7 @@ class Space:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What tells the space from another one, fit for JSON."""
+        """The values that identify the space, as JSON values."""
         return asdict(self)
 
     def _value(self, name: str, coordinate: float) -> Any:

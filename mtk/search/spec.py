@@ -1,4 +1,4 @@
-"""What a search consists of: configurations, a space, a budget, a sampler and a goal."""
+"""Definition of a search: configurations, a space, a budget, a sampler and a goal."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "pbt": (PBT | None, f"{_OBJECT}PBT(interval=100)"),
     "files": (Sequence, "a list of gin files"),
 }
-MOST_CONFIRMED = 5  # Models that are run again with fresh seeds.
+MOST_CONFIRMED = 5  # Maximum number of models that are run again with fresh seeds.
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Search:
         """Checks what can be checked without the configurations.
 
         Raises:
-            StudyError: If the budget is too small for one trial, or a number does not fit.
+            StudyError: If the budget is too small for one trial, or a number is out of range.
         """
         extras.check("A search", "search", ("pandas", "scipy", "moocore"))
         check_kinds(self, _KINDS)
@@ -180,16 +180,16 @@ class Search:
 
     @property
     def pauses(self) -> bool:
-        """Whether runs pause on the way."""
+        """Whether runs pause before their end."""
         return bool(self.rungs) or self.pbt is not None
 
     @property
     def check_of_runs(self) -> Callable[[Any], None] | None:
-        """What checks, before any run, that runs can pause, branch and be compared as they are to.
+        """The check, before any run, that runs can pause, branch and be compared as required.
 
         See `mtk.experiment.check`.
         """
-        from mtk.experiment import branch_checks, rungs  # Takes seconds.
+        from mtk.experiment import branch_checks, rungs  # Takes seconds to import.
 
         if self.pbt is not None:
             return branch_checks.Population(self.pbt.interval, RATE in self.space.others)
@@ -205,7 +205,7 @@ class Search:
 
     @property
     def reserved(self) -> int:
-        """The runs of the budget that are kept for confirming."""
+        """The runs of the budget that are reserved for confirming."""
         return self.confirm * (MOST_CONFIRMED if self.pbt is None else 1)
 
     @property
@@ -232,10 +232,10 @@ class Search:
 
     @property
     def first_point(self) -> Point:
-        """The first point that is asked for.
+        """The first point that the sampler proposes.
 
         Raises:
-            StudyError: If the sampler asks for none.
+            StudyError: If the sampler proposes none.
         """
         sampler = self.make_sampler()
         if not (points := sampler.ask(1)):
@@ -246,12 +246,12 @@ class Search:
         return points[0]
 
     def make_sampler(self) -> Sampler:
-        """Returns a sampler that was told nothing yet."""
+        """Returns a new sampler without any trials."""
         return self.sampler(space=self.space, goal=self.looked_for, budget=max(1, self.trials))
 
     @property
     def record(self) -> dict[str, Any]:
-        """What tells the search from another one, fit for JSON; the budget does not."""
+        """The values that identify the search, as JSON values; the budget is not among them."""
         sampler = type(self.make_sampler()).__name__
         numbers: dict[str, Any] = {"seeds": list(self.seeds), "at_a_time": self.at_a_time}
         numbers["settings"] = {name: repr(value) for name, value in sorted(self.settings.items())}

@@ -1,4 +1,4 @@
-"""What a trial came to, by its runs and in words."""
+"""The result of a trial, from its runs and in words."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -14,20 +14,20 @@ from mtk.study import Run, StudyFolder
 def losses(
     folder: StudyFolder, runs: Sequence[Run], tasks: Sequence[str], rung: int | None = None
 ) -> dict[str, float] | None:
-    """Returns each task's validation loss, the mean over the runs of a trial.
+    """Returns each task's validation loss as the mean over the runs of a trial.
 
     Args:
         folder: The study folder.
-        runs: One for each seed.
-        tasks: Their names.
-        rung: The step where the losses are wanted; None: of the step that validation selected. A
-            run that has stopped before has but those.
+        runs: The runs, one for each seed.
+        tasks: Names of the tasks.
+        rung: The step of the losses; None for the step that validation selected. A run that stopped
+            earlier has only the latter.
 
     Returns:
-        None if a run has no losses, or one is not finite.
+        The losses; None if a run has no losses, or one is not finite.
 
     Raises:
-        StudyError: If the runs have no such task.
+        StudyError: If the runs lack one of the tasks.
     """
     found = [_of_run(folder, run.hash, rung) for run in runs]
     if not all(found):
@@ -50,11 +50,11 @@ def _of_run(folder: StudyFolder, run: str, rung: int | None) -> Mapping[str, flo
 
 
 def line(found: Found, number: int) -> str:
-    """Returns what the last trial came to, and how far the search is.
+    """Returns the result of the last trial, and the progress of the search.
 
     Args:
         found: The trials so far.
-        number: How many trials there will be.
+        number: Total number of trials.
     """
     space, trial = found.space, found.trials[-1]
     head = f"trial {len(found.trials)}/{number}: {in_words(space, trial.point)}"
@@ -67,7 +67,7 @@ def line(found: Found, number: int) -> str:
 
 
 def in_words(space: Space, point: Point) -> str:
-    """Returns the values of a point, with the names of what is varied."""
+    """Returns the values of a point, with the names of the parameters."""
     weights = " ".join(f"{weight:.3g}" for weight in space.weights_of(point))
     values = [
         *([f"weights {weights}"] if space.weights else []),

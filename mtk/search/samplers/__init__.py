@@ -1,4 +1,4 @@
-"""Which points a search tries: each sampler answers `ask` and is told what came of it."""
+"""Samplers: each proposes the points of a search in `ask`, and is told their results."""
 
 from mtk.search.samplers.base import Sampler, Trial
 from mtk.search.samplers.bisection import Bisection

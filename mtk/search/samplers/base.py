@@ -1,4 +1,4 @@
-"""What a search asks of a sampler."""
+"""The interface of samplers."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Sampler(abc.ABC):
     resumes after a kill tells them again and gets the same points.
 
     Args:
-        space: What is varied.
+        space: The search space.
         goal: The goal; the front by default.
         budget: Approximate number of trials.
         seed: Seed of the random draws.
@@ -57,14 +57,14 @@ class Sampler(abc.ABC):
             Points; none if there is nothing more to try.
 
         Raises:
-            StudyError: If what is proposed are no points of the space.
+            StudyError: If the proposals are not points of the space.
         """
         owed = self._owed()[:number]
         left = number - len(owed)
         return [*owed, *self._checked(self.propose(left))] if left else owed
 
     def _checked(self, proposed: Any) -> list[Point]:
-        """Returns what was proposed, if it is points of the space: samplers are users' code too."""
+        """Returns the proposals if they are points of the space: samplers may be user code."""
         names = {*([self.space.weights] if self.space.weights else []), *self.space.others}
         is_list = isinstance(proposed, Sequence) and not isinstance(proposed, str)
         if not is_list or not all(isinstance(p, Mapping) and {*p} == names for p in proposed):
@@ -87,17 +87,17 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def propose(self, number: int) -> list[Point]:
-        """As `ask`, but for what the goal demands."""
+        """Returns the points for `ask`, except the single-task runs that the goal needs."""
 
     @property
     def is_tuned(self) -> bool:
-        """Whether parameters are known with which a task may be trained alone."""
+        """Whether parameters are known with which single-task runs can be trained."""
         return bool(self.finished)
 
     def best_others(self) -> Point:
-        """Returns the parameters beside the weights of the best trial so far.
+        """Returns the parameters other than the weights of the best trial so far.
 
-        The least mean of the losses, each in units of its median over the trials.
+        The best trial has the smallest mean of the losses, each in units of its median over trials.
         """
         return self.space.others_of(best(self.finished).point)
 
@@ -107,13 +107,13 @@ class Sampler(abc.ABC):
         return [trial for trial in self.trials if trial.losses is not None]
 
     def seen(self, trials: Sequence[Trial]) -> Seen:
-        """Returns trials that have losses in the form that goals take."""
+        """Returns trials that have losses, in the form that goals accept."""
         return seen(self.space, trials)
 
     def _owed(self) -> list[Point]:
-        """Returns the tasks alone that the goal needs and of which no loss is known yet.
+        """Returns the single-task points that the goal needs and whose losses are not known yet.
 
-        Where training alone has diverged, the parameters of the next best trial are tried.
+        If a single-task run has diverged, the parameters of the next best trial are tried.
         """
         tasks = list(self.space.tasks)
         wanted = [tasks.index(task) for task in self.goal.alone(tasks)] if self.is_tuned else []
@@ -133,7 +133,7 @@ class Sampler(abc.ABC):
 
 
 def seen(space: Space, trials: Sequence[Trial]) -> Seen:
-    """Returns trials that have losses in the form that goals take."""
+    """Returns trials that have losses, in the form that goals accept."""
     shape = (-1, len(space.tasks))
     weights = np.array([space.weights_of(trial.point) for trial in trials]).reshape(shape)
     losses = np.array([trial.losses for trial in trials], float).reshape(shape)
@@ -141,7 +141,7 @@ def seen(space: Space, trials: Sequence[Trial]) -> Seen:
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """Returns the trial with the least mean of the losses; see `ranking`."""
+    """Returns the trial with the smallest mean of the losses; see `ranking`."""
     return trials[ranking(trials)[0]]
 
 

@@ -18,14 +18,14 @@ class Bisection(TwoStage):
     cause, the gap is halved in weight space.
 
     Args:
-        space: What is varied, with two tasks.
+        space: The search space, with two tasks.
         goal: The goal; the front by default.
         budget: Approximate number of trials.
         seed: Seed of the random draws.
-        tuning: As in `TwoStage`.
+        tuning: See `TwoStage`.
 
     Raises:
-        StudyError: If there are not two tasks.
+        StudyError: If there are not exactly two tasks.
 
     Reference:
         Cohon, *Multiobjective Programming and Planning* (1978), chapter 6. There the gap is chosen
@@ -53,11 +53,11 @@ class Bisection(TwoStage):
         return list(self._ends())
 
     def between(self, first: Trial, second: Trial) -> np.ndarray:
-        """Returns the weights normal to the chord, or else those in the middle."""
+        """Returns the weights normal to the chord, or else the midpoint of the weights."""
         one, other = (np.array(trial.losses, float) for trial in (first, second))
         normal = np.abs(one - other)[::-1]
         ends = sorted(self.space.weights_of(trial.point)[0] for trial in (first, second))
-        has_chord = (one < other).sum() == 1 == (one > other).sum()  # None is better in both tasks.
+        has_chord = (one < other).sum() == 1 == (one > other).sum()  # Neither dominates.
         if has_chord and ends[0] < normal[0] / normal.sum() < ends[1]:
             return normal / normal.sum()
         return super().between(first, second)

@@ -1,4 +1,4 @@
-"""Points that Optuna asks for."""
+"""Points proposed by Optuna."""
 
 import contextlib
 import warnings
@@ -18,7 +18,7 @@ from mtk.search.space import Point, Space
 if TYPE_CHECKING:
     import optuna
 
-_STARTUP = 10  # As Optuna has it.
+_STARTUP = 10  # Optuna's default.
 Model = Literal["tpe", "gp"]
 
 
@@ -30,7 +30,7 @@ class Optuna(Sampler):
     the worst one in each task. Optuna keeps no state between proposals: all trials are told again.
 
     Args:
-        space: What is varied.
+        space: The search space.
         goal: The goal; the front by default.
         budget: Approximate number of trials.
         seed: Seed of the random draws.
@@ -67,7 +67,7 @@ class Optuna(Sampler):
         self.startup = min(_STARTUP, max(1, budget // 3)) if startup is None else startup
 
     def propose(self, number: int) -> list[Point]:
-        """Returns what Optuna asks for."""
+        """Returns the points that Optuna proposes."""
         with _silent():
             study, axes, asked = self._study(), self._axes(), []
             known = self._objectives()
@@ -79,10 +79,10 @@ class Optuna(Sampler):
         return [self._point(params) for params in asked]
 
     def _study(self) -> "optuna.Study":
-        """Returns a study that was told all trials."""
+        """Returns an Optuna study with all trials."""
         import optuna
 
-        # Seeded by the number of trials: a question is the same whenever it is asked.
+        # Seeded by the number of trials, so that a proposal does not depend on when it is made.
         seed = int(np.random.default_rng([self.seed, len(self.trials)]).integers(2**32))
         about: dict[str, Any] = {"n_startup_trials": self.startup, "seed": seed}
         sampler: optuna.samplers.BaseSampler = (
@@ -100,7 +100,7 @@ class Optuna(Sampler):
         return study
 
     def _objectives(self) -> np.ndarray:
-        """Returns what is to be small, a row for each trial; none if no trial has losses."""
+        """Returns the values to minimize, one row per trial; empty if no trial has losses."""
         seen = self.seen(self.finished)
         known = seen.losses
         if self.finished and not isinstance(self.goal, Front):
@@ -114,7 +114,7 @@ class Optuna(Sampler):
 
     @property
     def _scaled(self) -> list[str]:
-        """Names of the coordinates: between the weights, then of parameters with a scale."""
+        """Names of the coordinates: those of the weights, then those of numeric parameters."""
         numbers = range(1, len(self.space.tasks)) if self.space.weights else ()
         cuts = [f"weights, {number}" for number in numbers]
         return [*cuts, *self.space.log_uniform, *self.space.uniform]
@@ -139,7 +139,7 @@ class Optuna(Sampler):
         rest = 1 - len(space.tasks) * space.least_weight
         weights = space.weights_of(point) if space.weights else np.zeros(0)
         cuts = np.cumsum((weights - space.least_weight) / rest)[:-1]
-        # A task alone lies outside, and values are rounded.
+        # Single-task points lie outside, and values are rounded.
         places = np.clip([*cuts, *space.coordinates(point)], 0.0, 1.0)
         chosen = {name: list(v).index(point[name]) for name, v in space.choices.items()}
         return {**dict(zip(self._scaled, places.tolist(), strict=True)), **chosen}
@@ -147,7 +147,7 @@ class Optuna(Sampler):
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keeps Optuna from telling of each study that is made, and of what it calls experimental."""
+    """Suppresses Optuna's messages about each new study and about experimental features."""
     import optuna
 
     before = optuna.logging.get_verbosity()

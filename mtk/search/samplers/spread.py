@@ -1,4 +1,4 @@
-"""Points spread over the space, whatever their results: what other samplers are compared with."""
+"""Points spread over the space regardless of results, as baselines for other samplers."""
 
 import numpy as np
 
@@ -28,9 +28,9 @@ class Sobol(Sampler):
 
 def sobol(size: int, number: int, seed: int) -> np.ndarray:
     """Returns a point `(size,)` of a scrambled Sobol sequence by its number, from 0."""
-    from scipy.stats import qmc  # Takes half a second.
+    from scipy.stats import qmc  # Takes half a second to import.
 
     sequence = qmc.Sobol(size, rng=seed)
-    if number:  # SciPy cannot go forward by nothing.
+    if number:  # SciPy cannot fast-forward by zero.
         sequence.fast_forward(number)
     return np.asarray(sequence.random(1)[0])

@@ -1,4 +1,4 @@
-"""Parameters at equal weights first, then weights where they gain most."""
+"""Tunes parameters at equal weights first, then places weights where they gain most."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,20 +10,20 @@ from mtk.search.samplers.base import Sampler, Trial, best, mean_losses, ranking
 from mtk.search.samplers.spread import sobol
 from mtk.search.space import Point, Space
 
-# Coordinates of one parameter in the order in which they are tried.
+# Coordinates of a single parameter, in the order of the trials.
 _ONE = (1 / 2, 1 / 6, 5 / 6, 1 / 3, 2 / 3)
-_NEAREST_VALUE = 0.08  # Of a parameter's range: a value that was tried serves one as near.
-_NEAREST = 0.01  # Weights that differ less are not told apart.
-_NEAR = 0.1  # Weights to begin with need not be tried where others are as near.
-# The loss expected in a gap: from its ends' mean (0) to the best of both in each task (1).
+_NEAREST_VALUE = 0.08  # Of a parameter's range: closer values are considered tried.
+_NEAREST = 0.01  # Weights that differ less are considered equal.
+_NEAR = 0.1  # Initial weights are skipped if tried weights are this close.
+# The expected loss in a gap: from the mean of its ends (0) to the best of both per task (1).
 _CURVED = 0.25
-_BEGIN = 2 / 3  # Of the way from equal weights to the corners.
-# Beyond the outermost weights, against a step as long before them.
+_BEGIN = 2 / 3  # Fraction of the way from equal weights to the corners.
+# Gains and costs beyond the outermost weights, relative to an equally long step before them.
 _FURTHER_GAIN, _FURTHER_COST = 0.5, 2.0
 
 
 class _Candidate(NamedTuple):
-    """Weights `(K,)` that may be tried, and the losses `(K,)` expected there."""
+    """Candidate weights `(K,)`, and the losses `(K,)` expected there."""
 
     weights: np.ndarray
     losses: np.ndarray
@@ -42,7 +42,7 @@ class TwoStage(Sampler):
     not where the weights do.
 
     Args:
-        space: What is varied.
+        space: The search space.
         goal: The goal; the front by default.
         budget: Approximate number of trials.
         seed: Seed of the random draws.
@@ -64,7 +64,7 @@ class TwoStage(Sampler):
         most = 3 * len(space.others) + 1
         least = 3 if budget >= 6 else 1
         number = min(most, max(least, budget // 3)) if tuning is None else tuning
-        if not space.weights and tuning is None:  # The other parameters are all that is searched.
+        if not space.weights and tuning is None:  # Only the other parameters are searched.
             number = budget
         self.tuning = number if space.others else 1
 
@@ -75,15 +75,15 @@ class TwoStage(Sampler):
         return len(self.trials) >= self.tuning and any(trial.losses for trial in first)
 
     def best_others(self) -> Point:
-        """Returns the parameters beside the weights that are best at equal weights."""
+        """Returns the other parameters that are best at equal weights."""
         first = [trial for trial in self._first_stage() if trial.losses]
         return self._fitted(first) or self.space.others_of(best(first).point)
 
     def propose(self, number: int) -> list[Point]:
-        """Returns points of the stage that is not over."""
+        """Returns points of the current stage."""
         first = self._first_stage()
         if not self.is_tuned:
-            # When all have diverged there are more of them.
+            # If all trials have diverged, the first stage is extended.
             left = max(0, self.tuning - len(first)) or number
             wanted = range(len(first), len(first) + min(number, left))
             zoomed = self._zoomed(first)
@@ -100,7 +100,7 @@ class TwoStage(Sampler):
         return [t for t in self.trials if np.array_equal(self.space.weights_of(t.point), equal)]
 
     def _others(self, number: int) -> Point:
-        """Returns the parameters of a trial of the first stage: the centre, then others."""
+        """Returns the parameters of a trial of the first stage: the center, then others."""
         size = len(self.space.others)
         if number == 0 or not size:
             return self.space.values(np.full(size, 0.5))
@@ -109,16 +109,16 @@ class TwoStage(Sampler):
         return self.space.values(sobol(size, number, self.seed))
 
     def _zoomed(self, first: Sequence[Trial]) -> Point | None:
-        """Returns the next value of a single parameter; None if its first values are not known.
+        """Returns a single parameter's next value; None if its first values have no results.
 
-        Halfway from the best to the farther one beside it, or the better one if both are as far.
+        It lies halfway from the best to the farther neighbour, or the better one if equally far.
         """
         known = [trial for trial in first if trial.losses]
         if not self._is_scalar or len(first) < 3 or not known:
             return None
         places = self._places(known).tolist()
         ranked = [places[number] for number in ranking(known)]
-        # Limits come last: nothing is known of them.
+        # Limits come last, since their losses are unknown.
         ranked += [limit for limit in (0.0, 1.0) if limit not in ranked]
         lower = max((place for place in ranked if place < ranked[0]), default=ranked[0])
         upper = min((place for place in ranked if place > ranked[0]), default=ranked[0])
@@ -129,18 +129,18 @@ class TwoStage(Sampler):
 
     @property
     def _is_scalar(self) -> bool:
-        """Whether there is one other parameter, and it has a scale."""
+        """Whether there is exactly one other parameter, and it is numeric."""
         return len(self.space.others) == 1 and not self.space.choices
 
     def _places(self, trials: Sequence[Trial]) -> np.ndarray:
-        """Returns where the values of a single parameter lie in its range, `(N,)`."""
+        """Returns the relative positions of a single parameter's values in its range, `(N,)`."""
         return np.array([self.space.coordinates(trial.point)[0] for trial in trials], float)
 
     def _fitted(self, known: Sequence[Trial]) -> Point | None:
-        """Returns the value of a single parameter with the least loss, by successive parabolas.
+        """Returns the value of a single parameter with the lowest loss, by successive parabolas.
 
-        None if a value that was tried serves. It lies at most half of the way from the best one to
-        that beside it, or to the limit.
+        None if a tried value is close enough. The value lies at most halfway from the best one to
+        its neighbour, or to the limit.
         """
         if not self._is_scalar or len(known) < 3:
             return None
@@ -175,7 +175,7 @@ class TwoStage(Sampler):
         return [self.space.at(weights, others) for weights in found]
 
     def first_weights(self) -> list[np.ndarray]:
-        """Returns the weights `(K,)` that the second stage begins with."""
+        """Returns the initial weights `(K,)` of the second stage."""
         return [self._equal + _BEGIN * (end - self._equal) for end in self._ends()]
 
     def between(self, first: Trial, second: Trial) -> np.ndarray:
@@ -183,37 +183,37 @@ class TwoStage(Sampler):
         return (self.space.weights_of(first.point) + self.space.weights_of(second.point)) / 2
 
     def _ends(self) -> np.ndarray:
-        """Returns the corners `(K, K)` of the weights, where a task has all but the least."""
+        """Returns the corners `(K, K)` of the weights, where one task has all but the least."""
         count, least = len(self.space.tasks), self.space.least_weight
         return least + (1 - count * least) * np.eye(count)
 
     def _most_promising(
         self, known: Sequence[Trial], taken: Sequence[np.ndarray]
     ) -> _Candidate | None:
-        """Returns the weights that promise most; None if there is nothing more to try."""
+        """Returns the most promising weights; None if there is nothing more to try."""
         if len(known) < 2:
             return None
         seen = self.seen(known)
         outward = [each for each in self._outward(seen) if not _is_among(each.weights, taken)]
         inside = [each for each in self._inside(known, seen) if not _is_among(each.weights, taken)]
-        # What lies beyond the front so far counts too, so units and corner are those with it.
+        # Gains beyond the front so far count too, so units and corner include the candidates.
         losses = np.vstack([seen.losses, *(each.losses for each in outward)])
         weights = np.vstack([seen.weights, *(each.weights for each in outward)])
         value = self.goal.value(seen._replace(weights=weights, losses=losses))
         candidates = [*inside, *outward]
         promise = [value(np.vstack([seen.losses, each.losses])) for each in candidates]
-        # Often none is expected to beat the best so far. Then the nearest is tried with a
-        # preference, and the widest gap is divided with other goals.
+        # Often no candidate is expected to improve on the best so far. Then a preference tries the
+        # nearest one, and other goals divide the widest gap.
         is_preference = isinstance(self.goal, Preference)
         alone = [value(each.losses[None]) if is_preference else 0.0 for each in candidates]
         order = list(zip(promise, alone, strict=True))
         return candidates[order.index(max(order))] if candidates else None
 
     def _inside(self, known: Sequence[Trial], seen: Seen) -> list[_Candidate]:
-        """Returns what divides the gaps between neighbours, the widest first."""
+        """Returns candidates that divide the gaps between neighbours, the widest gap first."""
         found = []
         for first, second in _neighbours(seen.weights):
-            # A task that was trained alone has a neighbour, too.
+            # A single-task run has a neighbour, too.
             weights = self.space.with_least(self.between(known[first], known[second]))
             pair = seen.losses[[first, second]]
             expected = (1 - _CURVED) * pair.mean(0) + _CURVED * pair.min(0)
@@ -222,7 +222,7 @@ class TwoStage(Sampler):
         return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
 
     def _outward(self, seen: Seen) -> list[_Candidate]:
-        """Returns what goes on from the outermost weights of each task, half of the way."""
+        """Returns candidates halfway from the outermost weights of each task to its corner."""
         found = []
         for number, end in enumerate(self._ends()):
             outermost = int(seen.weights[:, number].argmax())
@@ -241,7 +241,7 @@ class TwoStage(Sampler):
 
 
 def _least(places: np.ndarray, means: np.ndarray) -> float:
-    """Returns where the parabola through three points is least; NaN if it has no least value."""
+    """Returns the minimizer of the parabola through three points; NaN if there is no minimum."""
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = np.diff(means) / np.diff(places)
         bend = slopes[1] - slopes[0]
@@ -250,7 +250,7 @@ def _least(places: np.ndarray, means: np.ndarray) -> float:
 
 
 def _neighbours(weights: np.ndarray) -> list[tuple[int, int]]:
-    """Returns the pairs of rows with no other one in the ball between them."""
+    """Returns the pairs of rows with no other row in the ball between them."""
     pairs = []
     for first, second in zip(*np.triu_indices(len(weights), 1), strict=True):
         centre = (weights[first] + weights[second]) / 2
