@@ -1,7 +1,7 @@
-"""Files and folders that are written whole or not at all.
+"""Atomic writing of files and folders.
 
-What is written goes to a folder beside its place, `unfinished.<letters and digits>`, and is moved
-when it is complete, if `mtk.places` allows.
+Output is written to a folder next to its path, `unfinished.<letters and digits>`, and moved when it
+is complete, if `mtk.places` allows.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from typing import Any
 
 from mtk import locks, places
 
-_REPLACED = "replaced."  # what was there until the new one was complete
+_REPLACED = "replaced."  # prefix of the old folder until the new one is complete
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a path for a file to write, and moves it to `path` when all is written.
+    """Yields a path for a file to write, and moves the file to `path` when it is complete.
 
-    A file that is there already stays until then, and stays for good if an error is raised.
+    An existing file is kept until then, and also if an error is raised.
 
     Args:
         path: The file.
@@ -35,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         A path of the same name in another folder.
 
     Raises:
-        ValueError: If something is there that is no file; nothing is changed.
+        ValueError: If something other than a file exists at the path; nothing is changed.
         OSError: If the file cannot be written.
     """
     target = places.file_target(path)
@@ -48,19 +48,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Gives an empty folder to fill, and moves it to `path` when all is written.
+    """Yields an empty folder to fill, and moves it to `path` when it is complete.
 
-    What is there already is removed then, if `mtk.places` allows; it stays if an error is raised.
-    Of two that are written at once, the one that is complete last remains.
+    An existing folder is removed then, if `mtk.places` allows; it is kept if an error is raised.
+    If two are written at once, the one that is completed last remains.
 
     Args:
         path: The folder.
 
     Yields:
-        A folder of the same name in another one.
+        A folder of the same name in another folder.
 
     Raises:
-        ValueError: If something is there that is not to be replaced; nothing is changed.
+        ValueError: If something exists that must not be replaced; nothing is changed.
         OSError: If the folder cannot be written.
     """
     with _beside(_checked_folder(path)) as new:
@@ -75,15 +75,15 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _checked_folder(path: str | Path) -> Path:
-    """Returns where a folder goes; what another writer is just replacing is not looked at."""
+    """Returns the target of a folder; one that another writer is replacing is not checked."""
     with _alone_in(places.followed(path).parent):
         return places.folder_target(path)
 
 
 @contextlib.contextmanager
 def _alone_in(parent: Path) -> Iterator[None]:
-    """Waits until no other writer moves folders in `parent`, where its file system knows locks."""
-    if not parent.is_dir():  # The error comes from the writing, which names what was to be written.
+    """Waits until no other writer moves folders in `parent`, if the file system supports locks."""
+    if not parent.is_dir():  # The writing raises the error, which names the target.
         yield
         return
     descriptor = os.open(parent, os.O_RDONLY | os.O_CLOEXEC)
@@ -97,10 +97,10 @@ def _alone_in(parent: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def making_folder(path: Path) -> Iterator[Path]:
-    """As `replacing_folder`, for a folder in whose place there is nothing; it gets no list.
+    """Like `replacing_folder`, for a path that does not exist yet; the folder gets no list.
 
     Raises:
-        OSError: If something is there, or the folder cannot be written.
+        OSError: If the path exists, or the folder cannot be written.
     """
     with _beside(path) as new:
         new.mkdir()
@@ -114,7 +114,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file.
 
     Raises:
-        ValueError: If a number is infinite or NaN: that is no JSON, and other languages refuse it.
+        ValueError: If a number is infinite or NaN, which JSON does not allow.
     """
     text = json.dumps(content, indent=2, allow_nan=False)
     with replacing(path) as unfinished:
@@ -122,7 +122,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def flush(path: Path) -> None:
-    """Brings a file, or a folder with all that is in it, to the disk."""
+    """Flushes a file, or a folder with all its contents, to disk."""
     for inner in path.rglob("*"):
         _flush_one(inner)
     _flush_one(path)
@@ -138,9 +138,9 @@ def _flush_one(path: Path) -> None:
 
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """Gives a path of the same name in a new folder beside `target`, which is removed at the end.
+    """Yields a path of the same name in a new folder next to `target`, removed at the end.
 
-    The folder is locked, so that what killed processes have left can be told from it.
+    The folder is locked, to distinguish it from those that killed processes have left.
     """
     with _alone_in(target.parent):
         _tidy(target)
@@ -154,7 +154,7 @@ def _beside(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
-        said = f"{error.strerror}; nothing was changed"  # Writing names no file.
+        said = f"{error.strerror}; nothing was changed"  # Errors of writing name no file.
         raise OSError(error.errno, said, str(target)) from error
     finally:
         try:
@@ -168,7 +168,7 @@ def _new_place(parent: Path) -> tuple[Path, int]:
     while True:
         place = parent / f"{_own()}{secrets.token_hex(4)}"
         place.mkdir()
-        # Before it is locked, another process may take it for a left one, and remove it.
+        # Before it is locked, another process may consider it abandoned, and remove it.
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
             if locks.lock(descriptor) is not False and place.exists():
@@ -177,15 +177,15 @@ def _new_place(parent: Path) -> tuple[Path, int]:
 
 
 def _own() -> str:
-    """Returns the beginning of this host's names: another host's locks may not be seen here."""
+    """Returns the prefix of this host's names: locks of other hosts may not be visible here."""
     return places.UNFINISHED + hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
 
 
 def _tidy(target: Path) -> None:
-    """Removes what killed processes have left of `target`, or puts back what they had moved."""
+    """Removes what killed processes have left of `target`, or restores what they had moved."""
     known = {target.name, f"{_REPLACED}{target.name}"}
     for place in target.parent.glob(f"{_own()}????????"):
-        with contextlib.suppress(OSError):  # It has just been removed, or it is another user's.
+        with contextlib.suppress(OSError):  # It was just removed, or belongs to another user.
             if {entry.name for entry in place.iterdir()} - known:
                 continue
             descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
@@ -201,15 +201,15 @@ def _clear(place: Path, target: Path) -> None:
     if replaced.exists():
         if os.path.lexists(target):
             _remove_own(replaced)
-        else:  # It was moved away, and the new one has not come.
+        else:  # It was moved away, and there is no new one.
             replaced.rename(target)
     _remove(place / target.name)
-    with contextlib.suppress(OSError):  # What was added to an old folder meanwhile stays.
+    with contextlib.suppress(OSError):  # Files added to an old folder meanwhile are kept.
         place.rmdir()
 
 
 def _put(new: Path, target: Path) -> None:
-    """Moves a folder to its place: the only function that replaces one."""
+    """Moves a folder to its target; the only function that replaces a folder."""
     replaced = new.with_name(f"{_REPLACED}{target.name}")
     while True:
         places.folder_target(target)
@@ -221,11 +221,11 @@ def _put(new: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            _remove_own(replaced)  # Another process has been quicker: what it put is next.
+            _remove_own(replaced)  # Another process was faster: replace its folder next.
 
 
 def _remove_own(folder: Path) -> None:
-    """Removes the files that are on the folder's list; others keep the folders that they are in."""
+    """Removes the files on the folder's list; folders that contain other files are kept."""
     own = places.own_files(folder) or set()
     marker = folder / places.MARKER
     for file in places.contents(folder):

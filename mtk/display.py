@@ -1,7 +1,7 @@
-"""What commands show: lines that stay, and on a terminal a view that is redrawn.
+"""Output of commands: permanent lines, and on a terminal a view that is redrawn.
 
-Colours and views are rich's, which heeds NO_COLOR and is imported for a terminal only; files and
-pipes get plain lines.
+Colours and views are made by rich, which respects NO_COLOR and is only imported for a terminal;
+files and pipes get plain lines.
 """
 
 import atexit
@@ -16,8 +16,8 @@ Item = TypeVar("Item")
 
 BEST = "★"
 _BAR, _SHORTEST = 24, 6  # characters
-_EVERY = 10.0  # seconds between two lines where there is no terminal
-_AT_ONCE = 1_000  # items between two looks at the clock
+_EVERY = 10.0  # seconds between two lines without a terminal
+_AT_ONCE = 1_000  # items between two readings of the clock
 
 
 class Display:
@@ -27,7 +27,7 @@ class Display:
         stream: Where to write; the standard error stream by default.
 
     Attributes:
-        on_terminal: Whether that is a terminal.
+        on_terminal: Whether the stream is a terminal.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -36,7 +36,7 @@ class Display:
         self._live: Any = None
 
     def say(self, text: str, style: str = "") -> None:
-        """Writes a line that stays, in a style of rich where there is a terminal."""
+        """Writes a permanent line, in a style of rich on a terminal."""
         with _unstopped():
             if not self.on_terminal:
                 print(text, file=self.stream, flush=True)
@@ -46,7 +46,7 @@ class Display:
             self._console().print(Text(text, style), soft_wrap=True)
 
     def fitted(self, parts: Sequence[str]) -> str:
-        """Joins parts of a line; on a terminal that is too narrow they go to lines of their own."""
+        """Joins parts of a line; on a terminal that is too narrow, each gets its own line."""
         whole = " · ".join(parts)
         if not self.on_terminal or len(whole) <= self._console().width:
             return whole
@@ -59,9 +59,9 @@ class Display:
 
         Args:
             text: A line.
-            done: Share of the work that is done, which a bar shows before the text.
-            rows: Of a table under it, the first its head; cells that begin with `BEST` are green.
-                A row of one cell is a line below the table.
+            done: Share of the work that is done, shown as a bar before the text.
+            rows: Rows of a table under it, the first one the header; cells that begin with `BEST` are
+                green. A row of one cell is a line below the table.
         """
         if not self.on_terminal:
             return
@@ -82,11 +82,11 @@ class Display:
         below = [Text(row[0]) for row in rows if len(row) == 1]
         whole = Group(line, *([table] if table.rows else []), *below)
         with _unstopped():
-            # Behind a line of the whole width, the "^C" of a terminal would begin another one.
+            # After a line of the full width, the "^C" of a terminal would start another one.
             self._view().update(Constrain(whole, self._console().width - 2), refresh=True)
 
     def close(self) -> None:
-        """Takes the view away; the cursor stands at the beginning of an empty line then."""
+        """Removes the view; the cursor is then at the start of an empty line."""
         if self._live is not None:
             atexit.unregister(self.close)
             with _unstopped():
@@ -102,8 +102,8 @@ class Display:
         if self._live is None:
             from rich.live import Live
 
-            # Without a thread that draws: runs are forked off this process. Whoever is killed
-            # leaves the cursor as it is, so it stays visible.
+            # No drawing thread, since runs are forked from this process. A killed process leaves
+            # the cursor as it is, so it stays visible.
             self._live = Live(
                 console=self._console(),
                 auto_refresh=False,
@@ -111,21 +111,21 @@ class Display:
                 redirect_stdout=sys.stdout.isatty(),
             )
             self._live.start()
-            atexit.register(self.close)  # Where an error ends the program.
+            atexit.register(self.close)  # If an error ends the program.
             self._live.console.show_cursor(True)
         return self._live
 
 
 class Meter:
-    """Tells how much is done, how fast and, if the whole is known, the time left.
+    """Shows how much is done, the speed and, if the total is known, the time left.
 
-    A bar on a terminal, and a line when all is done; elsewhere a line every few seconds, and so
-    nothing of what is done at once.
+    On a terminal, it shows a bar, and a line when all is done; otherwise a line every few seconds,
+    and so nothing for work that takes less time.
 
     Args:
         unit: What is counted, such as "images".
-        total: How many there are, if that is known.
-        label: What is done with them.
+        total: The total number, if it is known.
+        label: The work that is done on them.
     """
 
     def __init__(self, unit: str, total: int | None = None, label: str = ""):
@@ -135,7 +135,7 @@ class Meter:
         self._done = 0
 
     def add(self, number: int) -> None:
-        """Counts what has been done since."""
+        """Adds the number of items done since the last call."""
         self._done += number
         now, ends = time.monotonic(), self._done == self._total
         if self.display.on_terminal and not ends:
@@ -164,7 +164,7 @@ class Meter:
 
 @contextlib.contextmanager
 def stage(what: str) -> Iterator[None]:
-    """Says what is begun and, if it has not failed, how long it took."""
+    """Reports the start of a stage and, unless it fails, its duration."""
     display, started = Display(), time.monotonic()
     display.say(f"{what} …")
     yield
@@ -178,7 +178,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def significant(number: float) -> float:
-    """Returns a number to six significant digits: small task weights stay apart."""
+    """Returns a number to six significant digits, which distinguish small task weights."""
     return float(f"{number:.6g}")
 
 
@@ -193,11 +193,11 @@ def counted(number: int, what: str) -> str:
 
 
 def suggestion(given: Iterable[str], names: Sequence[str]) -> str:
-    """Returns a sentence, after a blank, with the name that the first unknown one may mean.
+    """Returns a sentence, after a space, with the known name closest to the first unknown one.
 
     Args:
         given: Names that were given.
-        names: Those that are known.
+        names: The known names.
     """
     unknown = next((name for name in given if name not in names), None)
     close = difflib.get_close_matches(str(unknown), names, n=1)
@@ -205,9 +205,9 @@ def suggestion(given: Iterable[str], names: Sequence[str]) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Returns minutes and seconds, such as `1:05`, with the hours before them if there are any.
+    """Returns minutes and seconds, such as `1:05`, after the hours if there are any.
 
-    Of 100 hours or more, days.
+    From 100 hours on, it returns days.
     """
     if seconds >= 100 * 3600:
         return f"{seconds / 86400:,.0f} days"
@@ -222,6 +222,6 @@ def _style(cell: str, row: int) -> str:
 
 @contextlib.contextmanager
 def _unstopped() -> Iterator[None]:
-    """A log on a full disk must not stop what it tells of."""
+    """Ignores errors of a log on a full disk, which must not stop the work."""
     with contextlib.suppress(OSError):
         yield

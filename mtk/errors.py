@@ -1,4 +1,4 @@
-"""Errors that several parts of the package raise, and what is said of errors."""
+"""Errors that several parts of the package raise, and messages of errors."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,23 +6,23 @@ from typing import Any
 
 
 class StudyError(ValueError):
-    """A study that cannot be run as it is described, or whose folder cannot be read."""
+    """A study that cannot be run as described, or whose folder cannot be read."""
 
 
 class DamagedError(ValueError):
-    """A file that is there and does not hold what it should, with the reason."""
+    """A file that exists but has wrong content, with the reason."""
 
 
 def message(error: Exception) -> str:
-    """Returns what an error says, without the number that the system gives it."""
+    """Returns the message of an error, without the system's error number."""
     return re.sub(r"\[Errno \d+\] ", "", str(error))
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """Returns what to do about a device that has no memory left; None for any other error.
+    """Returns advice for a device that is out of memory; None for any other error.
 
     Args:
-        error: The error. TensorFlow's is known by its name, so that it need not be imported.
+        error: The error. TensorFlow's is recognized by its name, without importing TensorFlow.
     """
     said = str(error)
     is_full = type(error).__name__ == "ResourceExhaustedError" and "OOM" in said
@@ -38,14 +38,14 @@ def out_of_memory(error: BaseException) -> str | None:
 
 
 def check_kinds(given: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
-    """Checks of what kind the attributes of an object are; a text is no sequence.
+    """Checks the types of an object's attributes; a string is not a sequence.
 
     Args:
         given: The object.
-        kinds: By the name of an attribute, a type or several, and what it is in words.
+        kinds: By the name of an attribute, one or several types, and a description of them.
 
     Raises:
-        StudyError: If one is of another kind.
+        StudyError: If one has another type.
     """
     for name, (kind, words) in kinds.items():
         value = getattr(given, name)

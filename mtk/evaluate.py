@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(given: argparse.Namespace, bindings: list[str]) -> int:
     from mtk import config
 
-    # What can be found before TensorFlow is imported, which takes seconds.
+    # Checks that do not need TensorFlow, whose import takes seconds.
     out = None if given.json in (None, "-") else places.check_file(given.json)
     found = saved_model_path.find(given.saved_model)
     own = None if given.gin_file else found.config

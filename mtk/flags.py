@@ -1,4 +1,4 @@
-"""The flags of commands that a configuration drives."""
+"""Command-line flags of commands that read a configuration."""
 
 import argparse
 import difflib
@@ -17,12 +17,12 @@ _SHOWN = 60  # characters of a path or a number that is too long
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads the flags of a command, and says in one line what is wrong with them.
+    """Parses the flags of a command, and reports errors in one line.
 
     Args:
         command: Name of the command's module.
         description: What the command does.
-        epilog: Examples and exit codes, shown as they are.
+        epilog: Examples and exit codes, shown verbatim.
     """
 
     def __init__(self, command: str, description: str | None, epilog: str):
@@ -47,12 +47,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(command: str, description: str | None, epilog: str) -> Parser:
-    """Returns a parser of the flags that name a configuration; the command adds its own.
+    """Returns a parser of the flags for a configuration; the command adds its own flags.
 
     Args:
         command: Name of the command's module.
         description: What the command does.
-        epilog: Examples and exit codes, shown as they are.
+        epilog: Examples and exit codes, shown verbatim.
     """
     made = Parser(command, description, epilog)
     ran = (
@@ -72,10 +72,10 @@ def parser(command: str, description: str | None, epilog: str) -> Parser:
 
 
 def path(text: str) -> str:
-    """Reads a path for a flag; shells leave the `~` in `--flag=~/folder` as it is.
+    """Reads a path for a flag; shells do not expand the `~` in `--flag=~/folder`.
 
     Raises:
-        argparse.ArgumentTypeError: If no path looks like that.
+        argparse.ArgumentTypeError: If the text is not a valid path.
     """
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"expected a path. Received: {text!r}")
@@ -114,10 +114,10 @@ def path(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """Reads the path of a folder, there already or to be made, for a flag.
+    """Reads the path of an existing or new folder for a flag.
 
     Raises:
-        argparse.ArgumentTypeError: If a file is there, or no path looks like that.
+        argparse.ArgumentTypeError: If it is a file, or the text is not a valid path.
     """
     text = path(text)
     place = Path(text)
@@ -130,30 +130,30 @@ def folder(text: str) -> str:
 
 
 def as_folder(name: str, given: Any) -> Path:
-    """Returns the path of a folder, there already or to be made, that a program has given.
+    """Returns the path of an existing or new folder that a program has given.
 
     Args:
-        name: Of the argument.
+        name: Name of the argument.
         given: The path.
 
     Raises:
-        ValueError: If it is no path, a file is there, or it cannot be written and has no study.
+        ValueError: If it is not a path, is a file, or cannot be written and has no study.
     """
     try:
         found = Path(folder(os.fspath(given)))
     except (argparse.ArgumentTypeError, TypeError) as error:
         said = "" if "Received" in str(error) else f" Received: {given!r:.90}"
         raise ValueError(f"`{name}` must be the path of a folder: {error}.{said}") from None
-    if not (found / "study.json").exists():  # One that is done is shown where it is.
+    if not (found / "study.json").exists():  # A completed study can be shown from a read-only folder.
         places.check_writable(found)
     return found
 
 
 def file(text: str) -> str:
-    """Reads the path of a file, there already or to be written, for a flag.
+    """Reads the path of an existing or new file for a flag.
 
     Raises:
-        argparse.ArgumentTypeError: If a folder is there, or no path looks like that.
+        argparse.ArgumentTypeError: If it is a folder, or the text is not a valid path.
     """
     text = path(text)
     if Path(text).is_dir():
@@ -162,10 +162,10 @@ def file(text: str) -> str:
 
 
 def positive(text: str) -> int:
-    """Reads a whole number, 1 or more, for a flag.
+    """Reads a positive integer for a flag.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If the text has another form.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer, 1 or more. Received: {text!r}")
@@ -173,10 +173,10 @@ def positive(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Reads a number that is finite, for a flag.
+    """Reads a finite number for a flag.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If the text has another form.
     """
     try:
         found = float(text)
@@ -192,7 +192,7 @@ def class_name(text: str) -> str:
     """Reads the name of a class, `PCGrad` or `my_package.my_module:PCGrad`, for a flag.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        argparse.ArgumentTypeError: If the text has another form.
     """
     if not text.isidentifier() and ":" not in text:
         raise argparse.ArgumentTypeError(
@@ -202,7 +202,7 @@ def class_name(text: str) -> str:
 
 
 def importable(text: str) -> str:
-    """Reads what is imported from a module, `my_package.my_module:name`, for a flag.
+    """Reads the name of an object in a module, `my_package.my_module:name`, for a flag.
 
     Raises:
         argparse.ArgumentTypeError: If it has another form.
@@ -220,7 +220,7 @@ def window(text: str) -> tuple[int, int]:
     """Reads a window of steps, such as `10:20`, for a flag.
 
     Raises:
-        argparse.ArgumentTypeError: If it is no window.
+        argparse.ArgumentTypeError: If it is not a window.
     """
     first, _, last = text.partition(":")
     if not (first.isdecimal() and last.isdecimal()) or not 1 <= int(first) <= int(last):
@@ -253,8 +253,8 @@ def parse(
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Ends the program with the exit code of a command.
 
-    It is 75 where Ctrl-C ends it, and 1 where the output cannot be written: nobody reads it any
-    more, or a disk is full.
+    It is 75 if Ctrl-C ends it, and 1 if the output cannot be written: its reader has closed it, or
+    a disk is full.
     """
     streams.prepare()
     streams.shorten_warnings()
@@ -275,10 +275,10 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.EPIPE:
             reason = error.__cause__.strerror
             print(f"error: the output cannot be written: {reason}", file=sys.stderr)
-        # Otherwise Python tries to write the rest when it ends, and complains.
+        # Otherwise Python tries to write the rest at exit, and reports an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except KeyboardInterrupt:  # So early that nothing heeds it yet, or in a command that is short.
-        print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # Behind "^C".
+    except KeyboardInterrupt:  # Before a handler is installed, or in a short command.
+        print("\nstopped" if sys.stderr.isatty() else "stopped", file=sys.stderr)  # After "^C".
         code = 75
     sys.exit(code)

@@ -12,20 +12,20 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS, 
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 _STATUS = {"finished": STATUS_SUCCESS, "unfinished": STATUS_UNKNOWN, "pending": STATUS_UNKNOWN}
-# One and the same name, so that writing again replaces what was written.
+# A fixed name, so that writing again replaces the file.
 _FILE = "events.out.tfevents.0.hparams"
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run as the tab shows it.
+    """A run in the tab.
 
     Attributes:
-        identity: Tells it from all others.
-        values: Its hyper-parameters by name.
-        metrics: What it reached, by name.
+        identity: Identifier of the run.
+        values: Its hyperparameters by name.
+        metrics: Its results by name.
         status: How it ended, as in a run's `result.json`.
-        step: Where the metrics were measured.
+        step: The step at which the metrics were measured.
     """
 
     identity: str
@@ -43,10 +43,10 @@ class Session:
 
 
 def table(values: Sequence[str], metrics: Sequence[str]) -> Summary:
-    """Returns what gives the tab's table its columns, in this order.
+    """Returns the summary that defines the columns of the tab's table, in this order.
 
     Args:
-        values: Names of the hyper-parameters.
+        values: Names of the hyperparameters.
         metrics: Names of the metrics.
     """
     return summary_v2.hparams_config_pb(
@@ -57,12 +57,12 @@ def table(values: Sequence[str], metrics: Sequence[str]) -> Summary:
 
 
 def write(folder: Path, summaries: Sequence[Summary], step: int = 0) -> None:
-    """Writes a file of events; one of an earlier call is replaced.
+    """Writes an event file, which replaces that of an earlier call.
 
     Args:
-        folder: Where to write.
-        summaries: What the events hold.
-        step: Of the events.
+        folder: Output folder.
+        summaries: Contents of the events.
+        step: Step of the events.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _FILE).open("wb") as file:

@@ -53,7 +53,7 @@ def _in_folder(what: str, place: Path) -> list[list[str]]:
     elif not records.holding(place, files):
         raise ValueError(f"There are no {what} in {str(place)!r}.")
     try:
-        from mtk.analysis import overview  # Takes a second or two.
+        from mtk.analysis import overview  # Takes a second or two to import.
     except ModuleNotFoundError as error:
         install = extras.command("analysis")
         raise ValueError(f"This needs {error.name}. Install it with: {install}") from error
@@ -64,7 +64,7 @@ def _in_folder(what: str, place: Path) -> list[list[str]]:
 
 
 def _classes(package: str) -> list[list[str]]:
-    """Returns name and first line of each class of a package, read off its sources."""
+    """Returns the name and first docstring line of each class in a package, from its sources."""
     imports = [node for node in _body(package) if isinstance(node, ast.ImportFrom)]
     exported = {alias.name for node in imports for alias in node.names}
     found = []

@@ -1,4 +1,4 @@
-"""Locks that the system takes away when their process ends, however it ends."""
+"""Locks that the system releases when their process ends, however it ends."""
 
 import contextlib
 import errno
@@ -8,15 +8,15 @@ import stat
 from pathlib import Path
 
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
-# The last one is a network file system's, for a folder: only what can be written is locked there.
+# The last one is of network file systems, for folders: they only lock writable files.
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF)
 
 
 def open_file(path: Path) -> int:
-    """Opens a file to lock, and makes it where it is missing.
+    """Opens a file to lock, and creates it if it is missing.
 
-    Whoever can read a file can lock it, so nobody else may. A link is not followed: what it leads
-    to may be anybody's.
+    Anyone who can read a file can lock it, so only its owner may read it. A link is not followed,
+    since its target may belong to others.
 
     Args:
         path: The file.
@@ -25,7 +25,7 @@ def open_file(path: Path) -> int:
         A descriptor, which the caller closes.
 
     Raises:
-        OSError: If it is a link or no regular file, or cannot be written.
+        OSError: If it is a link or not a regular file, or cannot be written.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -40,8 +40,8 @@ def open_file(path: Path) -> int:
     if not stat.S_ISREG(about.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "A lock must be a regular file. Remove this one", str(path))
-    if about.st_mode & 0o077:  # As earlier versions made it.
-        with contextlib.suppress(OSError):  # It is another user's, or all files have one mode.
+    if about.st_mode & 0o077:  # Created by an earlier version.
+        with contextlib.suppress(OSError):  # Another user's file, or a file system without modes.
             os.fchmod(descriptor, 0o600)
     return descriptor
 
@@ -50,12 +50,12 @@ def lock(descriptor: int, shared: bool = False, wait: bool = False) -> bool | No
     """Locks a file or a folder; closing the descriptor unlocks it.
 
     Args:
-        descriptor: Of the opened file.
+        descriptor: Descriptor of the opened file.
         shared: Whether others may have shared locks at the same time.
         wait: Whether to wait until the lock is free.
 
     Returns:
-        Whether the lock was free; None where the file system knows no locks.
+        Whether the lock was free; None if the file system does not support locks.
 
     Raises:
         OSError: If the file system fails.
@@ -73,6 +73,6 @@ def lock(descriptor: int, shared: bool = False, wait: bool = False) -> bool | No
 
 
 def unlock(descriptor: int) -> None:
-    """Unlocks a file or a folder at once, whoever else has a copy of the descriptor."""
-    with contextlib.suppress(OSError):  # The file system knows no locks.
+    """Unlocks a file or a folder at once, even if others have a copy of the descriptor."""
+    with contextlib.suppress(OSError):  # The file system does not support locks.
         fcntl.flock(descriptor, fcntl.LOCK_UN)

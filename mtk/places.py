@@ -1,7 +1,7 @@
-"""Where a file or a folder may be put: nothing of others may be lost, and that is seen before.
+"""Checks, before any work, that an output file or folder does not replace files of others.
 
-A file only takes the place of a file. A folder only takes that of an empty one, or of one with a
-list of its files, `mtk-files.json`: files that are not on the list are somebody else's.
+A file only replaces a file. A folder only replaces an empty one, or one with a list of its files,
+`mtk-files.json`: files that are not on the list belong to others.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from pathlib import Path
 from mtk import resources
 from mtk.errors import StudyError
 
-# What a parameter reads: commands look whether it is there before they import TensorFlow.
+# Type of a parameter that is read: commands check that it exists before importing TensorFlow.
 InputPath = str
 MARKER = "mtk-files.json"
-UNFINISHED = "unfinished."  # how names of what is being written begin
+UNFINISHED = "unfinished."  # prefix of folders that are being written
 _MOST_NAMED = 3
-# What tells whose a folder is: the first that is there. A search is a study too.
+# Files that show the kind of a folder; the first existing one decides. A search is a study too.
 _KINDS = {
     "a run": "checkpoints",
     "a bench": "bench.json",
@@ -32,16 +32,16 @@ _KINDS = {
 
 
 def check_file(path: str | Path) -> Path:
-    """Checks, before the work is done, that a file can be written.
+    """Checks, before any work, that a file can be written.
 
     Args:
-        path: The file. A link is followed: what it leads to is written, and the link stays.
+        path: The file. A link is followed: its target is written, and the link stays.
 
     Returns:
-        The file that is written; the folders above it may still be missing.
+        The file that is written; its parent folders may still be missing.
 
     Raises:
-        ValueError: If something else is there, or the folder above cannot be written.
+        ValueError: If something else exists, or the parent folder cannot be written.
     """
     target = file_target(path)
     check_writable(target.parent)
@@ -49,18 +49,17 @@ def check_file(path: str | Path) -> Path:
 
 
 def check_folder(path: str | Path) -> Path:
-    """Checks, before the work is done, that a folder can be written in the place of `path`.
+    """Checks, before any work, that a folder can be written at `path`.
 
     Args:
-        path: The folder. A link is followed: the folder that it leads to is replaced, and the link
-            stays.
+        path: The folder. A link is followed: its target is replaced, and the link stays.
 
     Returns:
-        The folder that is written; those above it may still be missing.
+        The folder that is written; its parent folders may still be missing.
 
     Raises:
-        ValueError: If something is there that this package has not written, or that cannot be
-            moved, or the folder above cannot be written.
+        ValueError: If something exists that this package has not written, or that cannot be moved,
+            or the parent folder cannot be written.
     """
     target = folder_target(path)
     check_writable(target.parent)
@@ -71,7 +70,7 @@ def destination(folder: str) -> Path:
     """Returns the path of a folder to prepare, with `~` and links followed.
 
     Raises:
-        ValueError: If a new folder cannot be put there. One that holds something is not looked at.
+        ValueError: If a new folder cannot be created there. A folder with contents is not checked.
     """
     path = Path(os.path.realpath(Path(folder).expanduser()))
     if not path.name:
@@ -82,16 +81,16 @@ def destination(folder: str) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Checks that a folder, or the first above it that is there, can be written.
+    """Checks that a folder, or its first existing parent, can be written.
 
-    Room is another matter: what a full disk cannot take now may find room later.
+    Free space is not checked: a full disk may have space later.
 
     Raises:
         ValueError: If it cannot.
     """
     there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
     try:
-        # Only trying tells: not every folder that says so can be written.
+        # Writing is tried, since not every folder with this permission can be written.
         tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=there).cleanup()
     except OSError as error:
         if resources.is_full(error):
@@ -103,14 +102,14 @@ def check_writable(folder: Path) -> None:
 
 
 def check_unused(path: Path, state: str = "is not empty") -> None:
-    """Checks that a run folder can be made at `path`, or is empty.
+    """Checks that a run folder can be created at `path`, or is empty.
 
     Args:
         path: The folder.
-        state: What is to be said of one that holds something.
+        state: Description of a folder with contents, for the message.
 
     Raises:
-        ValueError: If it cannot be made, or something is in it.
+        ValueError: If it cannot be created, or is not empty.
     """
     if path.is_symlink() and not path.exists():
         raise ValueError(
@@ -130,11 +129,11 @@ def check_unused(path: Path, state: str = "is not empty") -> None:
 
 
 def check_kind(folder: Path, *kinds: str) -> None:
-    """Checks that a folder is not one of another command.
+    """Checks that a folder does not belong to another command.
 
     Args:
         folder: The folder, which may still be missing.
-        kinds: What it may hold, such as "a study"; what is wanted comes first.
+        kinds: Allowed contents, such as "a study"; the expected one first.
 
     Raises:
         StudyError: If it holds something else.
@@ -145,13 +144,13 @@ def check_kind(folder: Path, *kinds: str) -> None:
 
 
 def check_no_links(paths: Iterable[Path]) -> None:
-    """Checks that none of these is a link: the folder may be another's, and a link lead anywhere.
+    """Checks that no path is a link: in a folder of others, a link may lead anywhere.
 
     Args:
-        paths: What is in a folder that is to be written further.
+        paths: The contents of a folder to which more will be written.
 
     Raises:
-        ValueError: If one is.
+        ValueError: If one is a link.
     """
     for path in paths:
         if path.is_symlink():
@@ -162,7 +161,7 @@ def check_no_links(paths: Iterable[Path]) -> None:
 
 
 def _holds_files(folder: Path) -> bool:
-    # A start that was killed at its first breath leaves an empty folder in a folder.
+    # A process that was killed right after its start leaves an empty folder in a folder.
     # A link may lead anywhere.
     return any(
         entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())
@@ -171,10 +170,10 @@ def _holds_files(folder: Path) -> bool:
 
 
 def file_target(path: str | Path) -> Path:
-    """Returns where a file goes, if it may; see `check_file`.
+    """Returns the target of a file, if it is allowed; see `check_file`.
 
     Raises:
-        ValueError: If it may not.
+        ValueError: If it is not allowed.
     """
     target = followed(path)
     if target.is_dir():
@@ -188,10 +187,10 @@ def file_target(path: str | Path) -> Path:
 
 
 def folder_target(path: str | Path) -> Path:
-    """Returns where a folder goes, if it may; see `check_folder`.
+    """Returns the target of a folder, if it is allowed; see `check_folder`.
 
     Raises:
-        ValueError: If it may not.
+        ValueError: If it is not allowed.
     """
     target = followed(path)
     if os.path.lexists(target) and not target.is_dir():
@@ -208,10 +207,10 @@ def folder_target(path: str | Path) -> Path:
 
 
 def followed(path: str | Path) -> Path:
-    """Returns the path itself, or what it leads to where it is a link.
+    """Returns the path itself, or the target of a link.
 
-    One that leads through another folder and back is made straight: what it leads through may be
-    what is replaced, as in `report/../report`.
+    Detours through another folder and back are removed, since that folder may be the one that is
+    replaced, as in `report/../report`.
 
     Raises:
         ValueError: If it is a link that leads to itself.
@@ -220,7 +219,7 @@ def followed(path: str | Path) -> Path:
     if ".." in itertools.dropwhile(lambda part: part == "..", target.parts):
         target = Path(os.path.realpath(target))
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        target.lstat()  # Raises what no name can be, such as one that is too long.
+        target.lstat()  # Raises an error for invalid names, such as too long ones.
     if target.is_symlink():
         target = Path(os.path.realpath(target))
         if target.is_symlink():
@@ -237,7 +236,7 @@ def _check_movable(path: str | Path, target: Path) -> None:
 
 
 def _mounts() -> set[str]:
-    """Returns the mount points, where the system lists them: some look like any other folder."""
+    """Returns the mount points, if the system lists them: some look like ordinary folders."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
@@ -248,7 +247,7 @@ def _mounts() -> set[str]:
 
 
 def _check_own(path: str | Path, folder: Path) -> None:
-    """Checks that a folder holds nothing that would be lost."""
+    """Checks that a folder contains nothing that would be lost."""
     files = contents(folder)
     if not files:
         return
@@ -267,14 +266,14 @@ def _check_own(path: str | Path, folder: Path) -> None:
 
 
 def mark(folder: Path) -> None:
-    """Lists the files of a folder in it, so that they can be replaced later."""
+    """Writes a list of the files of a folder into it, so that they can be replaced later."""
     names = [str(file.relative_to(folder)) for file in contents(folder)]
     text = json.dumps({"written by": "mtk", "files": names}, indent=1)
     (folder / MARKER).write_text(text + "\n", encoding="utf-8")
 
 
 def own_files(folder: Path) -> set[str] | None:
-    """Returns the files that `mark` has listed, with its list; None if there is no list."""
+    """Returns the files listed by `mark`, including the list; None if there is no list."""
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return {str(name) for name in content["files"]} | {MARKER}
@@ -283,7 +282,7 @@ def own_files(folder: Path) -> set[str] | None:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Returns everything in a folder and its folders, but these."""
+    """Returns everything in a folder and its subfolders, except the subfolders themselves."""
     return sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
 
 

@@ -65,7 +65,7 @@ def _sweep(given: argparse.Namespace, bindings: list[str]) -> int:
             raise ValueError("--tail needs the study folder. Give it: --study_dir=PATH.")
         study.tail(given.study_dir, given.tail)
         return 0
-    # What can be found before TensorFlow is imported, which takes seconds.
+    # Checks that do not need TensorFlow, whose import takes seconds.
     names = config.check_names(given.gin_file, bindings)
     names.require(
         "mtk.study.spec",

@@ -161,7 +161,7 @@ class Card:
 
     @property
     def _tuning(self) -> int:
-        """The number of configurations that tune the parameters of static weights before the weights.
+        """The configurations that tune the parameters of static weights before the weights.
 
         Methods spend all of theirs on parameters, so this is more than the default of a search.
         """

@@ -59,7 +59,7 @@ class Scorer:
 
     def __init__(self, card: Card, data: Workload, labels: str | Path | None = None):
         self.card = card
-        tf.get_logger().setLevel("ERROR")  # Each run traces its own functions; this is not a problem.
+        tf.get_logger().setLevel("ERROR")  # Each run traces its own functions.
         names = [task.name for task in data.tasks]
         if sorted(names) != sorted(card.tasks):
             raise StudyError(
@@ -131,7 +131,7 @@ class Scorer:
         return np.array(signed), GroupedExamples.of(grouped(of_examples), objectives)
 
     def _made(self, found: Predictions) -> "_Measuring":
-        """Returns the model that measures predictions of these shapes; built once for equal runs."""
+        """Returns a model that measures predictions of these shapes; built once for equal runs."""
         shapes = tuple(_shape(found.parts[task.name]) for task in self.tasks)
         if shapes not in self._known:
             self._known[shapes] = _Measuring(self.tasks, shapes)
@@ -191,7 +191,7 @@ class _Measuring:
 
 
 def _shape(parts: Sequence[np.ndarray]) -> tuple[int | None, ...]:
-    """Returns the shape of an example, with None for dimensions that differ between batches."""
+    """Returns the shape of an example, with None where it differs between batches."""
     shapes = np.array([part.shape[1:] for part in parts])
     return tuple(int(s[0]) if (s == s[0]).all() else None for s in shapes.T)
 

@@ -57,7 +57,7 @@ def written_by_tensorflow() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if number := _NUMBERS.get(type(error)):  # TensorFlow's message names its operation and its source file.
+        if number := _NUMBERS.get(type(error)):  # Its message names TensorFlow's own files.
             raise OSError(number, os.strerror(number)) from error
         first = (error.message or type(error).__name__).strip().splitlines()[0]
         raise OSError(errno.EIO, first.partition("}} ")[2] or first) from error
