@@ -60,8 +60,8 @@ class Display:
         Args:
             text: A line.
             done: Share of the work that is done, shown as a bar before the text.
-            rows: Rows of a table under it, the first one the header; cells that begin with `BEST` are
-                green. A row of one cell is a line below the table.
+            rows: Rows of a table under it, the first one the header; cells that begin with `BEST`
+                are green. A row of one cell is a line below the table.
         """
         if not self.on_terminal:
             return

@@ -1,7 +1,7 @@
 """The names of TensorBoard's event files, which it reads in alphabetical order.
 
 TensorFlow puts the time at the beginning of a name: `events.out.tfevents.<seconds>.<host>...`.
-Where a clock was set back, a new file would be read before older ones, and their curves scrambled.
+If a clock was set back, a new file would be read before older ones, which scrambles the curves.
 """
 
 import re
@@ -13,10 +13,10 @@ _MOVED = re.compile(r"(?<=events\.out\.tfevents\.)(\d{10}\+)+")
 
 
 def put_in_order(folder: Path) -> None:
-    """Renames the event files of a folder so that one that begins now is read after them.
+    """Renames the event files of a folder so that a new one is read after them.
 
-    Nothing is done where the clock goes on. Files of one second are named by a counter without
-    leading zeros, which sorts 10 before 9: an earlier one of this second is renamed too.
+    Nothing is done if the clock was not set back. Files of one second are named by a counter
+    without leading zeros, which sorts 10 before 9: an earlier one of this second is renamed too.
 
     Args:
         folder: The folder; it may be missing.
@@ -31,5 +31,5 @@ def put_in_order(folder: Path) -> None:
 
 
 def original_name(name: str) -> str:
-    """Returns the name that TensorFlow gave to a file, whatever it is called now."""
+    """Returns the name that TensorFlow gave to a file before any renaming."""
     return _MOVED.sub("", name)

@@ -1,4 +1,4 @@
-"""What each test example contributes to the metrics of a run: the file `test_examples.npz`."""
+"""Contributions of each test example to a run's metrics: the file `test_examples.npz`."""
 
 import math
 import zipfile
@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-# More values are thinned out: two arrays of 16 MiB, before compression.
+# More values are thinned out. This limit means two arrays of 16 MiB, before compression.
 MOST_VALUES = 1 << 22
 _KINDS = {"names": "U", "orders": "U", "sizes": "i", "values": "f", "counts": "f"}
 _MOST_BYTES = 1 << 26
@@ -20,11 +20,11 @@ class ExampleValues(NamedTuple):
 
     Attributes:
         names: `(M,)`, `<task>/<metric>`.
-        orders: `(M,)`, hashes of the task's labels in the order of the examples: where they are
-            equal, the same columns are the same examples.
-        sizes: `(M,)`, test examples in all; of more than there are columns, every n-th is kept.
-        values: `(M, N)`, the metric of each example alone; zero where it has no label.
-        counts: `(M, N)`, what it counts in the mean `sum(counts * values) / sum(counts)`.
+        orders: `(M,)`, hashes of the task's labels in the order of the examples: if they are equal,
+            equal columns are the same examples.
+        sizes: `(M,)`, total number of test examples; if there are fewer columns, every n-th is kept.
+        values: `(M, N)`, the metric of each single example; zero if it has no label.
+        counts: `(M, N)`, its weight in the mean `sum(counts * values) / sum(counts)`.
     """
 
     names: np.ndarray
@@ -39,7 +39,7 @@ def save(file: Any, found: ExampleValues) -> None:
 
     Args:
         file: A path or an open file.
-        found: What to write; thinned out to `MOST_VALUES`.
+        found: The values; thinned out to `MOST_VALUES`.
     """
     step = max(1, -(-found.values.size // MOST_VALUES))
     np.savez_compressed(
@@ -53,7 +53,7 @@ def save(file: Any, found: ExampleValues) -> None:
 
 
 def read(file: IO[bytes]) -> ExampleValues:
-    """Reads examples that `save` has written, or that somebody else has made.
+    """Reads examples that `save` has written, or that come from others.
 
     Args:
         file: The open file.
@@ -78,7 +78,7 @@ def read(file: IO[bytes]) -> ExampleValues:
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str) -> np.ndarray:
-    """Returns an array of the archive, if it is as large as its header says."""
+    """Returns an array of the archive, if its size matches its header."""
     with archive.open(f"{name}.npy") as file:
         size = archive.getinfo(f"{name}.npy").file_size
         if npy.read_magic(file) != (1, 0):

@@ -1,4 +1,4 @@
-"""How to install what a part of `mtk` needs."""
+"""Optional dependencies of parts of `mtk`."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ _ROOT = Path(__file__).parents[1]
 
 
 def command(extra: str) -> str:
-    """Returns the command that installs an extra of `mtk`, which is on no package index.
+    """Returns the command that installs an extra of `mtk`, which is not on a package index.
 
     Args:
-        extra: Its name in `setup.cfg`.
+        extra: Name of the extra in `setup.cfg`.
     """
     in_clone = (_ROOT / "setup.cfg").is_file()
     if in_clone and Path.cwd() != _ROOT:
@@ -25,10 +25,10 @@ def check(what: str, extra: str, packages: Sequence[str], needed: str = "reading
     """Checks that packages are installed.
 
     Args:
-        what: What needs it, at the beginning of a sentence.
-        extra: The extra of `mtk` that has it.
+        what: What needs the packages, as the start of a sentence.
+        extra: The extra of `mtk` that contains them.
         packages: Names of modules, which are not imported.
-        needed: What they are, in words.
+        needed: Their purpose, in words.
 
     Raises:
         StudyError: If one is missing.

@@ -1,4 +1,4 @@
-"""Whether numbers are finite, and NaN for what must not go unseen."""
+"""Checks whether numbers are finite, and marks invalid values with NaN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,24 +9,24 @@ import tensorflow as tf
 def all_finite(tensors: Sequence[Any]) -> tf.Tensor:
     """Returns whether all elements of all tensors are finite, a boolean scalar.
 
-    Losses alone do not tell: ReLU and max-pooling turn NaN into numbers on CPUs.
+    Checking losses is not enough: ReLU and max-pooling turn NaN into numbers on CPUs.
     """
-    # A sum is finite only if all its terms are; one that overflows is as good as infinite.
+    # A sum is finite only if all its terms are; one that overflows counts as infinite.
     each = [getattr(tensor, "values", tensor) for tensor in tensors]
-    # In float16 a sum overflows where no term does.
+    # In float16, a sum can overflow although no term does.
     wide = [tf.cast(x, tf.float32) if x.dtype == tf.float16 else x for x in each]
     sums = [tf.reduce_sum(x) for x in wide]
     return tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(s, tf.float32) for s in sums])))
 
 
 def nan_unless(fine: tf.Tensor, values: Any) -> tf.Tensor:
-    """Returns values where `fine` holds, and NaN elsewhere.
+    """Returns values where `fine` is true, and NaN elsewhere.
 
-    `tf.where` would need a constant NaN, at which every program stops that calls
+    `tf.where` would need a constant NaN, which raises an error in programs that call
     `tf.debugging.enable_check_numerics`.
 
     Args:
-        fine: Boolean tensor, of a shape that broadcasts.
+        fine: Boolean tensor of a broadcastable shape.
         values: Finite numbers.
     """
     values = tf.convert_to_tensor(values)

@@ -137,14 +137,14 @@ def as_folder(name: str, given: Any) -> Path:
         given: The path.
 
     Raises:
-        ValueError: If it is not a path, is a file, or cannot be written and has no study.
+        ValueError: If it is not a path, is a file, or cannot be written and holds no study.
     """
     try:
         found = Path(folder(os.fspath(given)))
     except (argparse.ArgumentTypeError, TypeError) as error:
         said = "" if "Received" in str(error) else f" Received: {given!r:.90}"
         raise ValueError(f"`{name}` must be the path of a folder: {error}.{said}") from None
-    if not (found / "study.json").exists():  # A completed study can be shown from a read-only folder.
+    if not (found / "study.json").exists():  # A completed study is only shown.
         places.check_writable(found)
     return found
 

@@ -7,9 +7,9 @@ Path: TypeAlias = tuple[Any, ...]  # Keys and numbers.
 
 
 def nested_paths(outputs: Any) -> dict[str, Path]:
-    """Returns where each output is, by its name, if they are nested; otherwise nothing.
+    """Returns the path of each output by its name; empty if the outputs are not nested.
 
-    As in Keras, a name has the keys on the way, and an output of a list is called after its layer.
+    As in Keras, a name has the keys of the path; outputs in a list are named after their layers.
 
     Args:
         outputs: Symbolic outputs of a network.
@@ -27,7 +27,7 @@ def nested_paths(outputs: Any) -> dict[str, Path]:
 
 
 def at(structure: Any, path: Path) -> Any:
-    """Returns what is at the end of a path, or None."""
+    """Returns the part of a structure at a path, or None."""
     for key in path:
         is_there = (
             key in structure
@@ -41,11 +41,11 @@ def at(structure: Any, path: Path) -> Any:
 
 
 def by_name(part: Any, paths: Mapping[str, Path]) -> Any:
-    """Returns labels or weights in the form of nested outputs by the names of these.
+    """Returns labels or weights, given in the structure of nested outputs, by output name.
 
     Args:
-        part: The labels or weights; what is not nested is returned as it is.
-        paths: As `nested_paths` returned them.
+        part: The labels or weights; returned unchanged if they are not nested.
+        paths: The result of `nested_paths`.
     """
     if not paths or not _is_nested(part):
         return part
@@ -56,14 +56,14 @@ def by_name(part: Any, paths: Mapping[str, Path]) -> Any:
 
 
 def argument_by_name(what: str, given: Any, outputs: Any, paths: Mapping[str, Path]) -> Any:
-    """Returns an argument of `compile` by the names of nested outputs.
+    """Returns an argument of `compile` as a dict by the names of nested outputs.
 
     Args:
         what: Name of the argument.
-        given: In the form of the outputs, of which some may be left out, or by their names. One
-            for all outputs is returned as it is.
+        given: The argument in the structure of the outputs, some of which may be left out, or by
+            their names. A single value for all outputs is returned unchanged.
         outputs: Symbolic outputs of the network.
-        paths: As `nested_paths` returned them.
+        paths: The result of `nested_paths`.
 
     Raises:
         ValueError: If it has another form.
@@ -77,7 +77,7 @@ def argument_by_name(what: str, given: Any, outputs: Any, paths: Mapping[str, Pa
 
 
 def _along(what: str, given: Any, outputs: Any, path: Path) -> dict[Path, Any]:
-    """Returns what is given for each output, by its path."""
+    """Returns the given value of each output, by its path."""
     if given is None or not _is_nested(outputs):
         return {path: given} if not _is_nested(outputs) else {}
     of_one = isinstance(outputs, Mapping)

@@ -1,4 +1,4 @@
-"""One number for each task, however the user gave them."""
+"""Arguments with one number for each task, in any accepted form."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ PerTask = float | Mapping[str, float] | Sequence[float] | np.ndarray
 
 
 def plain(what: str, values: PerTask) -> float | dict[str, float] | list[float]:
-    """Returns the same numbers as Python's own, which a config can hold.
+    """Returns the numbers as plain Python objects, which a config can contain.
 
     Args:
         what: Name of the argument, for messages.
@@ -41,7 +41,7 @@ def in_task_order(
     Args:
         what: Name of the argument, for messages.
         values: One number for all tasks, an array or other sequence of K, or a dict by task name.
-        task_names: Names of the tasks, if they are known.
+        task_names: Names of the tasks, if known.
         num_tasks: K.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a network predicts of the test inputs, batch by batch: the file `test_predictions.npz`."""
+"""Predictions for the test inputs, batch by batch: the file `test_predictions.npz`."""
 
 import math
 import zipfile
@@ -8,9 +8,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-# Examples of a batch, whatever those of a step: who has the labels reads them in the same batches.
+# Batch size, independent of that of a step: the scorer reads the labels in the same batches.
 BATCH = 32
-# Of more numbers, every second batch is kept, every fourth, and so on: 128 MiB.
+# With more numbers, every second batch is kept, every fourth, and so on: 128 MiB.
 MOST_VALUES = 1 << 25
 _MOST_TASKS = 2_000
 _MOST_BATCHES = 1 << 20
@@ -19,10 +19,10 @@ _DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZip
 
 
 class Predictions(NamedTuple):
-    """The predictions of a run for its test split, without any label.
+    """The predictions of a run for its test split, without labels.
 
     Attributes:
-        every: Of the batches in their order, every n-th is there.
+        every: The value n if every n-th batch is kept, in order.
         parts: By task, an array `(B, ...)` for each of these batches.
     """
 
@@ -31,10 +31,10 @@ class Predictions(NamedTuple):
 
 
 class Collector:
-    """Collects predictions, and thins them out where there are too many.
+    """Collects predictions, and thins them out if there are too many.
 
     Args:
-        most: How many numbers are kept at most.
+        most: Maximum number of values to keep.
     """
 
     def __init__(self, most: int = MOST_VALUES):
@@ -49,10 +49,10 @@ class Collector:
         return self._seen % self._every == 0
 
     def add(self, found: dict[str, np.ndarray] | None) -> None:
-        """Takes the next batch.
+        """Adds the next batch.
 
         Args:
-            found: Its predictions by task; None where it is not wanted.
+            found: Its predictions by task; None if it is not kept.
         """
         if self.wants and found is not None:
             self._kept.append({n: np.asarray(v, np.float32) for n, v in found.items()})
@@ -67,7 +67,7 @@ class Collector:
 
     @property
     def predictions(self) -> Predictions:
-        """What was kept."""
+        """The kept predictions."""
         names = list(self._kept[0]) if self._kept else []
         return Predictions(self._every, {n: [each[n] for each in self._kept] for n in names})
 
@@ -77,7 +77,7 @@ def save(file: Any, found: Predictions) -> None:
 
     Args:
         file: A path or an open file.
-        found: What to write.
+        found: The predictions.
     """
     arrays = {"names": np.array(list(found.parts), str), "every": np.array([found.every])}
     for number, parts in enumerate(found.parts.values()):
@@ -88,7 +88,7 @@ def save(file: Any, found: Predictions) -> None:
 
 
 def read(file: IO[bytes]) -> Predictions:
-    """Reads predictions that `save` has written, or that somebody else has made.
+    """Reads predictions that `save` has written, or that come from others.
 
     Nothing is unpickled, and no more is read than `save` writes.
 
@@ -119,7 +119,7 @@ def read(file: IO[bytes]) -> Predictions:
 
 
 def _split(values: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
-    """Returns the arrays of batches, of which the shapes are rows."""
+    """Returns the arrays of batches whose shapes are the rows of `shapes`."""
     if shapes.ndim != 2 or not 1 <= shapes.shape[1] <= _MOST_RANK or (shapes < 0).any():
         raise ValueError("expected one shape for each batch")
     sizes = [math.prod(map(int, shape)) for shape in shapes]
@@ -131,7 +131,7 @@ def _split(values: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str, most: int) -> np.ndarray:
-    """Returns an array of the archive, if it is as large as its header says and not larger."""
+    """Returns an array of the archive, if its size matches its header and is not too large."""
     with archive.open(f"{name}.npy") as file:
         if npy.read_magic(file) != (1, 0):
             raise ValueError(f"{name} is not an array of this format")

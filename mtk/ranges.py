@@ -1,12 +1,12 @@
-"""Ranges that arguments lie in, checked where an object is made."""
+"""Checks of arguments' ranges, for use when an object is created."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, get_args
 
-SEEDS = 2**32  # What NumPy takes.
-_COUNTS = 2**63  # What TensorFlow counts.
+SEEDS = 2**32  # Limit of NumPy.
+_COUNTS = 2**63  # Limit of TensorFlow.
 
 
 def check_nonnegative(**values: Any) -> None:
@@ -30,7 +30,7 @@ def check_rate(**values: Any) -> None:
 
 
 def check_count(**values: Any) -> None:
-    """Raises a ValueError for a value, or one of several, that is no whole number above 0."""
+    """Raises a ValueError for a value, or one of several, that is not a positive integer."""
     for name, value in values.items():
         every = value if isinstance(value, (list, tuple)) else [value]
         if not all(_is_number(each, Integral) and 1 <= each < _COUNTS for each in every):

@@ -1,4 +1,4 @@
-"""Weights of which only the ratios count."""
+"""Weights of which only the ratios matter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ratios:
-    """Annotates such weights: `[1, 1]` and `[0.5, 0.5]` are one configuration.
+    """Annotates such weights: `[1, 1]` and `[0.5, 0.5]` are the same configuration.
 
     Attributes:
         none_is_equal: Whether None stands for equal weights.
@@ -16,12 +16,12 @@ class Ratios:
     none_is_equal: bool = True
 
     def canonical(self, weights: Any) -> Any:
-        """Returns weights with a sum of one, and None for equal ones where it stands for them.
+        """Returns weights with a sum of one, and None for equal weights if `none_is_equal`.
 
-        What can be no weights is returned as it is: it is for others to complain.
+        Invalid weights are returned unchanged; other code reports them.
 
         Args:
-            weights: A dict by name, a sequence, a number for all, or None.
+            weights: A dict by name, a sequence, one number for all, or None.
         """
         by_name = isinstance(weights, Mapping)
         values = list(weights.values()) if by_name else weights

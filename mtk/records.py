@@ -1,7 +1,7 @@
-"""Reads the files of a study that a crash has damaged, or that someone else has made.
+"""Reads files of a study that may be damaged by a crash, or come from others.
 
-Nothing but regular files of a bounded size is read, and no link is followed: a FIFO would never
-end, and a link leads out of the study.
+Only regular files of a bounded size are read, and no link is followed: a FIFO would never end,
+and a link may lead out of the study.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ _LARGEST = 16 * _MEBIBYTE
 _LARGEST_LIST = 256 * _MEBIBYTE  # Of a `study.json`.
 _LARGEST_LOG = 2048 * _MEBIBYTE
 _LONGEST_LINE = _MEBIBYTE
-# What tells a run folder.
+# Files that identify a run folder.
 RUN_FILES = ("config.gin", "result.json", "manifest.json")
 
 
 def text(path: Path, most: int = _LARGEST) -> str:
-    """Returns what a file says.
+    """Returns the text of a file.
 
     Args:
         path: The file.
-        most: Bytes that it may have.
+        most: Maximum size in bytes.
 
     Raises:
         DamagedError: If there is no such file, or it is too large, or it cannot be read as text.
     """
     try:
         with opened(path, most) as file:
-            size = os.fstat(file.fileno()).st_size  # More would be asked of the memory at once.
+            size = os.fstat(file.fileno()).st_size  # `most` would be allocated at once.
             return file.read(min(most, size)).decode("utf-8")
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
@@ -48,11 +48,11 @@ def text(path: Path, most: int = _LARGEST) -> str:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a log; what is no UTF-8 is replaced.
+    """Yields the lines of a log; invalid UTF-8 is replaced.
 
     Raises:
-        DamagedError: If it, or a line of it, is too large, or it is no file.
-        FileNotFoundError: If there is none.
+        DamagedError: If it, or a line of it, is too large, or it is not a file.
+        FileNotFoundError: If it does not exist.
     """
     with opened(path, _LARGEST_LOG) as file:
         while line := file.readline(_LONGEST_LINE + 1):
@@ -64,15 +64,15 @@ def lines(path: Path) -> Iterator[str]:
 def json_lines(path: Path, mention: str = "") -> Iterator[dict[str, Any]]:
     """Yields the JSON objects in the lines of a log.
 
-    Lines that hold none, as a killed process or a full disk leaves them, are skipped.
+    Invalid lines, which a killed process or a full disk leaves, are skipped.
 
     Args:
         path: The log.
         mention: Only lines with this text are read.
 
     Raises:
-        DamagedError: If it, or a line of it, is too large, or it is no file.
-        FileNotFoundError: If there is none.
+        DamagedError: If it, or a line of it, is too large, or it is not a file.
+        FileNotFoundError: If it does not exist.
     """
     for line in lines(path):
         if mention in line:
@@ -84,8 +84,8 @@ def digest(path: Path) -> str:
     """Returns the SHA-256 of a log.
 
     Raises:
-        DamagedError: If it is too large, or no file.
-        FileNotFoundError: If there is none.
+        DamagedError: If it is too large, or not a file.
+        FileNotFoundError: If it does not exist.
     """
     with opened(path, _LARGEST_LOG) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -96,7 +96,7 @@ def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
 
     Args:
         path: The file.
-        most: Bytes that it may have.
+        most: Maximum size in bytes.
 
     Raises:
         DamagedError: If there is no such file, or it holds something else.
@@ -105,16 +105,16 @@ def json_object(path: Path, most: int = _LARGEST) -> dict[str, Any]:
 
 
 def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an object as `whole` reads it: with a hash of all that it holds."""
+    """Returns an object in the form that `whole` reads: with a hash of its content."""
     text = json.dumps(content, sort_keys=True)
     return {**content, "digest": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def whole(path: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file that was written with its digest, without this.
+    """Returns the JSON object in a file that was written with its digest, without the digest.
 
     Raises:
-        DamagedError: If there is no such file, or it is not as it was written.
+        DamagedError: If there is no such file, or it was changed.
     """
     found = json_object(path)
     content = {name: value for name, value in found.items() if name != "digest"}
@@ -128,7 +128,7 @@ def parsed(given: bytes, name: str) -> dict[str, Any]:
 
     Args:
         given: The text, in UTF-8.
-        name: Of its file.
+        name: Name of its file.
 
     Raises:
         DamagedError: If it is something else.
@@ -143,14 +143,14 @@ def parsed(given: bytes, name: str) -> dict[str, Any]:
 
 
 def opened(path: Path, most: int) -> io.BufferedReader:
-    """Opens a regular file of at most so many bytes; no link is followed, no pipe waited for.
+    """Opens a regular file of at most `most` bytes, without following links or waiting for pipes.
 
     Raises:
         DamagedError: If it is something else, or too large.
         OSError: If it cannot be opened.
     """
     _check(path, path.lstat(), most)
-    # Between both looks, something else may have come: it is not waited for.
+    # The file may have been replaced between both checks: do not wait for a pipe.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.fdopen(os.open(path, flags), "rb")
     try:
@@ -174,10 +174,10 @@ def _check(path: Path, found: os.stat_result, most: int) -> None:
 def study_list(folder: Path) -> dict[str, Any]:
     """Returns the JSON object in the `study.json` of a study.
 
-    A folder without the file is a study too, if it holds `runs/`; then nothing is said.
+    A folder without the file is a study too, if it holds `runs/`; then the object is empty.
 
     Raises:
-        StudyError: If the folder is no study, or the file is damaged.
+        StudyError: If the folder is not a study, or the file is damaged.
     """
     file = folder / "study.json"
     if not file.is_symlink() and not file.exists():
@@ -194,7 +194,7 @@ def study_list(folder: Path) -> dict[str, Any]:
 
 
 def holding(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Returns the folders in a folder, or else the folder, with a file of one of these names."""
+    """Returns the subfolders, or else the folder, that have a file of one of these names."""
 
     def holds(path: Path) -> bool:
         return any((path / name).is_file() for name in names)

@@ -1,9 +1,9 @@
-"""Makes Keras know the classes of `mtk` in files as soon as both are imported.
+"""Registers the classes of `mtk` with Keras for loading files, once both are imported.
 
 `keras.saving.load_model` finds a class by the name under which its module has registered it, and
 in safe mode it imports no module itself. The modules of `mtk` are imported late, since TensorFlow
-takes seconds: so those with registered classes are imported right after Keras, or, where a module
-of `mtk` is what imports Keras, right after that module.
+takes seconds. So those with registered classes are imported right after Keras, or, if a module of
+`mtk` imports Keras, right after that module.
 """
 
 import importlib
@@ -18,7 +18,7 @@ _REGISTERING = ("losses", "metrics", "tasks", "combiners", "models", "trainer")
 
 
 def register() -> None:
-    """Imports what registers classes now if Keras is imported, and else right after it."""
+    """Imports the modules with registered classes now if Keras is imported, else right after it."""
     if "keras" in sys.modules:
         _import_registering()
     else:
@@ -31,7 +31,7 @@ def _import_registering() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds Keras and the modules of `mtk` as ever, and notices when they have been imported."""
+    """Finds Keras and the modules of `mtk` as usual, and detects when they have been imported."""
 
     def __init__(self) -> None:
         self._importing = 0
@@ -62,7 +62,7 @@ class _Finder(MetaPathFinder):
         loader.exec_module = exec_module
 
     def _imported(self) -> None:
-        """Registers once no module is half imported, which others could not import from."""
+        """Registers when no module is partially imported, since others could not import from it."""
         if self._importing == 0 and "keras" in sys.modules and self in sys.meta_path:
             sys.meta_path.remove(self)
             _import_registering()

@@ -1,4 +1,4 @@
-"""Sums over the replicas of a distribution strategy, from within one."""
+"""Sums over the replicas of a distribution strategy, from within a replica."""
 
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ Tensors = TypeVar("Tensors")
 
 
 def number_of_replicas() -> int:
-    """Returns over how many replicas a step is taken, from within one."""
+    """Returns the number of replicas of a step, from within a replica."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
@@ -18,11 +18,11 @@ def all_reduce(values: Tensors) -> Tensors:
     flat = tf.nest.flatten(values)
     if number_of_replicas() == 1 or not flat:
         return values
-    # Where a process has one replica, TensorFlow reads off the tensor where its sum belongs. What
-    # was read from a variable does not say: a copy that is made here does.
+    # If a process has one replica, TensorFlow takes the device of the sum from the tensor. A value
+    # read from a variable has none, but a copy that is made here does.
     flat = [value if value.device else tf.identity(value) for value in flat]
-    # TensorFlow packs what is summed at once into one tensor, whatever the types, but for numbers
-    # of type int32, of which it takes one at a time.
+    # TensorFlow packs tensors that are summed at once into one tensor, regardless of their types,
+    # except int32, which it sums one at a time.
     by_type: dict[Any, list[int]] = {}
     for index, value in enumerate(flat):
         alone = index if value.dtype == tf.int32 else None

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             records.study_list(Path(study))
         _check_named_once(asked.study_dir)
         places.check_folder(asked.out)
-        from mtk import analysis  # Takes seconds, hence not before the folders are looked at.
+        from mtk import analysis  # Takes seconds, so the folders are checked first.
 
         # With many tasks pandas advises how to store hundreds of columns; no reader can act on it.
         warnings.filterwarnings("ignore", "DataFrame is highly fragmented")

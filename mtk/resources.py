@@ -1,4 +1,4 @@
-"""What a process has to work with: cores, and room on a disk."""
+"""Resources of a process: cores and disk space."""
 
 import errno
 import os
@@ -14,39 +14,39 @@ def cpu_count() -> int:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tells whether an error, or one that led to it, says that there is no room."""
+    """Returns whether an error, or one of its causes, reports a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
-        error = error.__cause__ or error.__context__  # gin raises its copies `from None`.
+        error = error.__cause__ or error.__context__  # gin raises copies of errors `from None`.
     return False
 
 
 def exit_code(error: BaseException) -> int:
-    """Returns the exit code of a command that an error ends: a full disk is no fault of its input.
+    """Returns the exit code of a command that failed: a full disk is not an error of its input.
 
-    The same command goes on when there is room.
+    The same command continues when there is free space.
     """
     return 75 if is_full(error) else 2
 
 
 def free(path: Path) -> int:
-    """Returns the bytes that are free where `path` is, or will be.
+    """Returns the free bytes on the disk of an existing or future `path`.
 
     Raises:
-        OSError: If the disk cannot be asked.
+        OSError: If the disk cannot be queried.
     """
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     return shutil.disk_usage(there).free
 
 
 def require(path: Path, needed: int, what: str) -> None:
-    """Checks that there is room before it is used up.
+    """Checks that there is enough free space.
 
     Args:
         path: What will be written, or its folder.
-        needed: Bytes.
-        what: What needs them, in words.
+        needed: Number of bytes.
+        what: Description of what needs them.
 
     Raises:
         OSError: If fewer are free.

@@ -1,4 +1,4 @@
-"""What a path to an exported network leads to, found before TensorFlow is imported."""
+"""Finds exported networks by path, without importing TensorFlow."""
 
 import zipfile
 from pathlib import Path
@@ -16,8 +16,8 @@ class Export(NamedTuple):
     """An exported network.
 
     Attributes:
-        path: Of the SavedModel's folder or the `.keras` file.
-        config: The configuration of the run that exported it, None where it is not known.
+        path: Path of the SavedModel's folder or the `.keras` file.
+        config: The configuration of the run that exported it, None if it is unknown.
     """
 
     path: Path
@@ -25,12 +25,12 @@ class Export(NamedTuple):
 
 
 def find(path: str | Path, text: bool = False) -> Export:
-    """Returns the exported network that a path leads to.
+    """Returns the exported network at a path.
 
     Args:
         path: A SavedModel's folder, a `.keras` file, or the folder of a run that has exported one.
-        text: Whether it shall translate text. By default of a run's exports the one that reads what
-            its data give is taken, of a translation the one that searches.
+        text: Whether it must translate text. By default, the export of a run that takes the run's
+            data as inputs is returned; for translation, the one with a search.
 
     Raises:
         ValueError: If there is none.

@@ -1,7 +1,7 @@
 """Learning rate schedules.
 
 Every schedule takes the learning rate and the steps per epoch first, so that a configuration can
-replace one by another.
+replace one with another.
 """
 
 import math

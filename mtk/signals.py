@@ -5,12 +5,12 @@ import signal
 import threading
 from collections.abc import Iterator
 
-# The last one comes when a terminal is closed.
+# The last one is sent when a terminal is closed.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def heeded() -> tuple[signal.Signals, ...]:
-    """Returns those that ask this process to stop: no SIGHUP where `nohup` has it ignored."""
+    """Returns the signals that ask this process to stop: no SIGHUP if `nohup` ignores it."""
     is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return tuple(n for n in STOPPING if not (n is signal.SIGHUP and is_ignored))
 
@@ -19,18 +19,18 @@ def asks(number: int, again: bool) -> bool:
     """Returns whether a signal asks this process to stop.
 
     Args:
-        number: Of the signal.
-        again: Whether one has asked before. Then SIGHUP says nothing new: a terminal that is closed
-            sends several, by itself and by its shell.
+        number: Number of the signal.
+        again: Whether an earlier signal has asked. Then SIGHUP is ignored: closing a terminal
+            sends several, from the terminal and from its shell.
     """
     return number in STOPPING and not (again and number == signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[list[int]]:
-    """Gives a list of the `STOPPING` that come; other threads than the main one get none.
+    """Yields a list of the received `STOPPING` signals, which stays empty in other threads.
 
-    One asks for checkpoints, more for an end at once.
+    One signal asks for checkpoints, more ask for an immediate end.
     """
     received: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""The standard streams of a command: closed ones, full disks, terminals that are gone."""
+"""Standard streams of a command that handle closed streams, full disks and closed terminals."""
 
 import io
 import os
@@ -9,14 +9,14 @@ _ERROR_STREAM = 2
 
 
 class OutputError(Exception):
-    """What a command prints cannot be written; `__cause__` is the system's error.
+    """The output of a command cannot be written; `__cause__` is the system's error.
 
-    It is no OSError: it says nothing of a command's input, and of no file that it reads or writes.
+    It is not an OSError, since it does not concern the input or the files of a command.
     """
 
 
 class _Stream(io.FileIO):
-    """A standard stream, in which text for a terminal that was closed is dropped."""
+    """A standard stream that drops text for a terminal that was closed."""
 
     def __init__(self, number: int):
         super().__init__(number, "w", closefd=False)
@@ -32,7 +32,7 @@ class _Stream(io.FileIO):
 
 
 class _ErrorStream(_Stream):
-    """The standard error stream: where it cannot be written, nothing is left to say so by."""
+    """The standard error stream, whose own errors cannot be reported."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -40,10 +40,10 @@ class _ErrorStream(_Stream):
 
 
 def prepare() -> None:
-    """Has the standard streams of this process fail by `OutputError` alone.
+    """Makes the standard streams of this process raise `OutputError` only.
 
-    Something is put in the place of closed ones: the next file would get what is printed. What a
-    caller has put in their place stays.
+    Closed streams are replaced, since the next opened file would receive their output. Streams that
+    a caller has replaced are kept.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _ERROR_STREAM:
         pass
@@ -57,7 +57,7 @@ def prepare() -> None:
 
 
 def shorten_warnings() -> None:
-    """Shows a warning as its text, without the place in the code that gives it."""
+    """Shows a warning as its text, without its location in the code."""
 
     def shown(
         message: Warning | str,
@@ -73,7 +73,7 @@ def shorten_warnings() -> None:
 
 
 def _text(raw: io.FileIO, before: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    """Writes text as a stream did before; letters that its encoding lacks are escaped."""
+    """Returns a text stream like the given one; characters not in its encoding are escaped."""
     encoding = before.encoding if before else "utf-8"
     by_line = raw.isatty() or raw.fileno() == _ERROR_STREAM
     buffer = io.BufferedWriter(raw)

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _statements(given: argparse.Namespace) -> list[str]:
-    """Returns the lines of a config that the flags for a workload of one's own stand for."""
+    """Returns the config lines for the flags of a user's own workload."""
     lines = [
         *_reference("workload", given.workload),
         *_reference("combiner", given.combiner),
@@ -102,17 +102,17 @@ def _reference(argument: str, given: str | None) -> list[str]:
 
 
 def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
-    """Finds what is missing before TensorFlow is imported, which takes seconds."""
+    """Checks for missing values before TensorFlow is imported, which takes seconds."""
     if not given.gin_file and not bindings:
         raise ValueError(
             "No config was given, so there is no 'workload' to train. Give a config, "
             "--gin_file=FILE, or your own workload, --workload=MODULE:NAME."
         )
-    # Of several workers only the first one needs a folder.
+    # With several workers, only the first one needs a folder.
     if not given.dry_run and "TF_CONFIG" not in os.environ:
         if given.run_dir is None:
             raise ValueError("A run needs an output folder. Give a new one: --run_dir=PATH.")
-        # One that was begun is looked at by the run, which knows what it may go on with.
+        # The run itself checks a folder that was already started, and whether it can continue.
         begun = Path(given.run_dir) / "checkpoints"
         if not any(place.exists() for place in (begun / "run.json", begun / "lock")) and not any(
             begun.glob("*-step-*")
@@ -130,7 +130,7 @@ def _check(given: argparse.Namespace, bindings: Sequence[str]) -> None:
 def _train(given: argparse.Namespace, bindings: list[str], shown: Sequence[str]) -> int:
     from mtk import config
 
-    if given.dry_run:  # It goes without the data.
+    if given.dry_run:  # It does not need the data.
         left_open = config.required(given.gin_file, bindings)
         bindings = [*bindings, *(f"{name} = {_NOT_GIVEN!r}" for name in left_open)]
     named = config.check_names(given.gin_file, bindings, needs_data=not given.dry_run)
