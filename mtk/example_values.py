@@ -22,7 +22,7 @@ class ExampleValues(NamedTuple):
         names: `(M,)`, `<task>/<metric>`.
         orders: `(M,)`, hashes of the task's labels in the order of the examples: if they are equal,
             equal columns are the same examples.
-        sizes: `(M,)`, total number of test examples; if there are fewer columns, every n-th is kept.
+        sizes: `(M,)`, test examples in total; if more than the columns, every n-th is kept.
         values: `(M, N)`, the metric of each single example; zero if it has no label.
         counts: `(M, N)`, its weight in the mean `sum(counts * values) / sum(counts)`.
     """
