@@ -29,8 +29,8 @@ def find(path: str | Path, text: bool = False) -> Export:
 
     Args:
         path: A SavedModel's folder, a `.keras` file, or the folder of a run that has exported one.
-        text: Whether it must translate text. By default, the export of a run that takes the run's
-            data as inputs is returned; for translation, the one with a search.
+        text: Whether it must translate text. By default, a run's export that takes its data as
+            inputs is returned; of a translation run, the one that searches.
 
     Raises:
         ValueError: If there is none.
