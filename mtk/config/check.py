@@ -258,7 +258,7 @@ class Checker:
             raise ConfigError("\n  ".join([expected, *places]))
 
     def _check_given(self, called: types.Reference, line: Line) -> None:
-        """Checks that a function called without arguments gets all required ones by bindings."""
+        """Checks that bindings give all required arguments to what is called without arguments."""
         given = [b.parameter for b in self.bindings.values() if b.target is called.target]
         for name in types.required(called.target):
             if name not in given:

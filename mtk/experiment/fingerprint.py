@@ -48,7 +48,7 @@ def settings(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict
 def _flat(
     function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Iterator[tuple[Callable[..., Any], str, Any]]:
-    """Yields each bound function or class, the name of one of its parameters, and the value."""
+    """Yields, for each argument or field of a group, its function or class, name and value."""
     for name, value in arguments.items():
         if isinstance(value, GROUPS):
             yield from ((type(value), f.name, getattr(value, f.name)) for f in fields(value))

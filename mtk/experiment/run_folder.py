@@ -169,7 +169,7 @@ class RunFolder:
     def close(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the result atomically, and returns it with the keys that identify its run."""
         about: dict[str, Any] = {"run": self.description.hash, "data": {**self.description.data}}
-        with contextlib.suppress(FileNotFoundError, records.DamagedError):  # Nothing to check.
+        with contextlib.suppress(FileNotFoundError, records.DamagedError):  # Then it has no hash.
             about["record"] = records.digest(self.metrics)
         atomic.write_json(self.result, {**result, **about})
         return {**result, **about}
