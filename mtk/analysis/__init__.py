@@ -1,7 +1,7 @@
-"""What studies mean: tables of runs, selection by validation, fronts, statistics, reports.
+"""Analysis of studies: tables of runs, selection on validation, fronts, statistics, reports.
 
-The data go one way, a module each: `load` (run folders to one table), `select` (validation only),
-`measure` (test only), `verdict`, `indicators`, `figures`, `reporting`. Needs no TensorFlow.
+Stages, one module each: `load` (run folders to one table), `select` (validation only), `measure`
+(test only), `verdict`, `indicators`, `figures` and `reporting`. TensorFlow is not needed.
 """
 
 from mtk.analysis.advice import advice

@@ -1,4 +1,4 @@
-"""Which static weights to use, in a sentence."""
+"""One sentence on which static weights to use."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,16 @@ from mtk.display import counted, significant
 
 
 def advice(view: StudyView, better: Sequence[str] = ()) -> str:
-    """Returns which static weights validation finds best, and what they reach on test.
+    """Returns a sentence on the static weights that are best on validation, with test values.
 
-    On test they are measured by the fresh seeds where they have some. What diverges with a seed is
-    advised only where all do. "" where there are no static weights, the test is sealed, or the runs
-    do not tell their weights or by what they were selected. Methods that are better come first. Of
-    a search for a preference or a bound, only that says which weights it has chosen.
+    Test values are those of the fresh seeds, if there are any. A configuration that diverged with
+    any seed is advised only if all of them did. Better methods are named first. The result is "" if
+    there are no static weights, the test split is sealed, or the weights or the monitor of the runs
+    are unknown. For a search for a preference or a bound, it refers to the search command.
 
     Args:
         view: The study.
-        better: Names of the methods that are.
+        better: Names of the methods that are better than static weights.
     """
     runs = view.runs(STATIC)
     diverged = runs.loc[runs["status"] == "diverged", "configuration"]
@@ -45,7 +45,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
         return ""
     fresh = finished["stage"] == MEASURE
     selecting = finished if fresh.all() else finished[~fresh]
-    if not (selecting["stage"] == SELECT).any():  # One seed selects, and others are compared.
+    if not (selecting["stage"] == SELECT).any():  # One seed selects, the others are compared.
         selecting = selecting[selecting["seed"] == selecting["seed"].iloc[0]]
     values = metric_sets.selected_values(selecting)
     if values is None:
@@ -81,7 +81,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
 
 
 def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
-    """Returns a sentence if a model is better than the chosen one at each fresh seed."""
+    """Returns a sentence if another model beats the chosen one at every fresh seed."""
     values = metric_sets.selected_values(fresh)
     if values is None:
         return ""
@@ -97,11 +97,11 @@ def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
 
 
 def _best(selecting: pd.DataFrame, values: np.ndarray) -> pd.Series:
-    """Returns a run of the configuration with the least mean of what selected over its seeds.
+    """Returns a run of the configuration with the lowest mean selection value over its seeds.
 
     Args:
-        selecting: The runs; only configurations with as many as any other one count.
-        values: `(N,)`, what selected each of them; less is better.
+        selecting: The runs; only configurations with the largest number of runs are considered.
+        values: `(N,)`, the value by which each run was selected; lower is better.
     """
     names = selecting["configuration"].to_numpy()
     means = pd.Series(np.nan_to_num(values, nan=np.inf)).groupby(names).agg(["mean", "count"])

@@ -28,9 +28,9 @@ class Comparison:
 
     Attributes:
         space: Name of the set of objectives.
-        kind: What is compared in it; see `mtk.analysis.asked`.
-        measured: What it was compared by.
-        verdicts: By method.
+        kind: The question that is asked of the set; see `mtk.analysis.asked`.
+        measured: The models that were compared.
+        verdicts: Verdict by method.
     """
 
     space: str
@@ -47,11 +47,11 @@ class Comparison:
 def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
     """Returns the verdicts on every method, in every set of objectives.
 
-    A study without methods, or without static weights, poses no question.
+    Without methods or static weights in the study, the list is empty.
 
     Args:
         view: The study.
-        delta: Margins that count as equivalent; see `mtk.analysis.judge`.
+        delta: Margin below which models count as equivalent; see `mtk.analysis.judge`.
     """
     if not view.methods or not len(view.of(STATIC)):
         return []
@@ -62,7 +62,7 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
         methods = {name: own for name, own in test.models.items() if name != STATIC}
         units = mean_units(view, space)
         for kind in asked(len(chosen)):
-            # Without either of both, what the question was asked of says why.
+            # If either is missing, the remarks of `test` give the reason.
             verdicts = {}
             if static is not None and methods:
                 verdicts = judge(static, methods, kind, numbers[space], units, delta)
@@ -71,15 +71,15 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
 
 
 def better(asked: Sequence[Comparison]) -> list[str]:
-    """Returns the methods that are better, by the first question."""
+    """Returns the methods that are better according to the first comparison."""
     return [n for q in asked[:1] for n, verdict in q.verdicts.items() if verdict.answer == BETTER]
 
 
 def _questions(spaces: MetricSets) -> dict[str, float]:
-    """Returns among how many questions the error is divided, by set of objectives.
+    """Returns the number of questions among which the error is divided, by set of objectives.
 
-    At least half of it is for the first set, so that further metrics widen the intervals of its
-    questions twofold at most, however many there are; the others share the rest.
+    The first set gets at least half of the error, so that any number of additional metrics widens
+    the intervals of its questions at most twofold; the other sets share the rest.
     """
     numbers = {space: len(asked(len(chosen))) for space, chosen in spaces.items()}
     first, total = next(iter(numbers.items()), ("", 0)), sum(numbers.values())
@@ -91,7 +91,7 @@ def _questions(spaces: MetricSets) -> dict[str, float]:
 
 
 def _runs(view: StudyView) -> pd.DataFrame:
-    """Returns the runs that are compared, as `measured` takes them."""
+    """Returns the runs to compare, in the form that `measured` takes."""
     runs = view.table[view.table["role"].isin(["baseline", "method", "replay"])]
     finished = runs[runs["status"] == "finished"]
     values = metric_sets.selected_values(finished)
@@ -129,7 +129,7 @@ def verdicts(view: StudyView) -> pd.DataFrame:
 
 
 def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
-    """Returns the verdicts as a table, a row for each method; margins in % of the front's width."""
+    """Returns the verdicts as a table, one row per method; margins in % of the front's width."""
     if not question.verdicts:
         raise UnavailableError("no method was measured at the same seeds as static weights")
     models = question.measured.configurations
@@ -161,7 +161,7 @@ def verdict_table(view: StudyView, question: Comparison) -> pd.DataFrame:
 
 
 def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame:
-    """Returns how wide the static front is in each task: what 100 % of a margin are.
+    """Returns the width of the static front in each task, which is 100 % of a margin.
 
     Raises:
         UnavailableError: If no static model was measured.
@@ -186,7 +186,7 @@ def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame
 
 
 def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
-    """Yields a sentence for each width that one static model would change by a small change."""
+    """Yields a sentence for each front whose width one model would change by a small change."""
     for space, static in static_models(compared).items():
         points, chosen = static.values.mean(1), view.spaces[space]
         delta = next(v.delta for q in compared for v in q.verdicts.values())
@@ -211,12 +211,12 @@ def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
 
 
 def static_models(compared: Sequence[Comparison]) -> dict[str, Models]:
-    """Returns the measured static models by set of objectives, where there are verdicts."""
+    """Returns the measured static models of each set of objectives that has verdicts."""
     return {q.space: q.measured.models[STATIC] for q in compared if q.verdicts}
 
 
 def words(verdict: Verdict) -> str:
-    """Returns a verdict as a sentence or two."""
+    """Returns a verdict in one or two sentences."""
     if np.isnan(verdict.margin):
         return f"Undecided: {verdict.reason}."
     if np.isnan(verdict.low):
@@ -238,11 +238,11 @@ def words(verdict: Verdict) -> str:
 
 
 def selection(view: StudyView, space: str) -> str:
-    """Returns by what validation selected, in a sentence, where that is not what is compared.
+    """Returns a sentence on how validation selected, if not by the compared metric; otherwise "".
 
-    The second stage measures models of methods that the losses select and the one that is best in
-    what the runs were selected by, and the latter of each static weighting. Without one, the metric
-    itself selects models of methods.
+    The second stage measures, for methods, the models selected by the losses and the best one by
+    the monitor of the runs, and, for each static weighting, the latter only. Without a second
+    stage, models of methods are selected by the compared metric itself.
     """
     monitors = {*metric_sets.monitors(view.table)}
     losses = monitors <= {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
@@ -259,9 +259,9 @@ def selection(view: StudyView, space: str) -> str:
 
 
 def _percent(share: float) -> str:
-    if abs(share) > _MOST:  # How far beyond is noise.
+    if abs(share) > _MOST:  # The exact distance is noise.
         return f"beyond {100 * np.copysign(_MOST, share):+.0f} %"
-    return f"{round(100 * share, 1) + 0.0:+.1f} %"  # Zero has no minus.
+    return f"{round(100 * share, 1) + 0.0:+.1f} %"  # Avoids "-0.0".
 
 
 def _model(view: StudyView, method: str, configuration: str) -> str:

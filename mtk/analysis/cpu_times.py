@@ -1,4 +1,4 @@
-"""What the log of a study says of the CPU time of its runs."""
+"""CPU times of runs, from the log of a study."""
 
 import math
 from pathlib import Path
@@ -7,14 +7,14 @@ from mtk import records
 
 
 def cpu_times(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Returns what the log of a study folder tells; nothing if it cannot be read.
+    """Returns the CPU times in the log of a study folder; empty if it cannot be read.
 
-    Lines that name no run, as a killed process leaves them, are skipped.
+    Lines without the name of a run, such as those of a killed process, are skipped.
 
     Returns:
-        The CPU seconds of each run, over all its sessions, however they ended; runs with a session
-        that does not tell are not there. And, in a search, those of all runs together when each one
-        stopped last.
+        The CPU seconds of each run, summed over all its sessions, however they ended; runs with a
+        session whose time is not recorded are left out. And, in a search, the CPU seconds of all
+        runs together at the time when each run last stopped.
     """
     own, spent, total = dict[str, float](), dict[str, float](), 0.0
     try:

@@ -1,1 +1,1 @@
-"""Figures, one a file; each function returns a matplotlib figure and writes nothing."""
+"""Figures, one per file; each function returns a matplotlib figure and writes nothing."""

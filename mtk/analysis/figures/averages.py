@@ -1,4 +1,4 @@
-"""Figures 10 and 11: the mean over tasks, as hyperparameters move."""
+"""Figures 10 and 11: the mean over tasks as a function of hyperparameters."""
 
 import numpy as np
 import pandas as pd

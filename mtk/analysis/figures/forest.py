@@ -18,16 +18,16 @@ from mtk.analysis.verdict import BETTER, EQUIVALENT, UNDECIDED, WORSE, Verdict
 
 _COLORS = {BETTER: "#0072B2", EQUIVALENT: "#009E73", WORSE: "#D55E00", UNDECIDED: "#777777"}
 _MARKERS = {BETTER: ">", EQUIVALENT: "o", WORSE: "<", UNDECIDED: "d"}
-# Further away, the distance tells nothing more; in widths of the front.
+# Margins are clipped here, in widths of the front: larger distances tell nothing more.
 _FARTHEST = 1.0
 _PANEL, _LABEL = 2.9, 0.08  # Inches: a panel, and a letter of a method's name.
-_LETTERS = 32  # What a panel's title has room for.
+_LETTERS = 32  # Characters that fit into a panel's title.
 
 
 def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None = None) -> Figure:
     """Draws the margin of every method, with its interval, in every comparison.
 
-    By default two panels stand beside one another, or three of more than four.
+    By default there are two panels per row, or three if there are more than four panels.
     """
     asked = [question for question in questions if question.verdicts]
     if not asked:
@@ -66,7 +66,7 @@ def draw(view: StudyView, questions: Sequence[Comparison], columns: int | None =
 
 def _row(axis: Axes, row: int, verdict: Verdict) -> None:
     color = _COLORS[verdict.answer]
-    # Margins that are too far away stand at the edge.
+    # Margins that are too far away are drawn at the edge.
     known = [verdict.low, verdict.high, verdict.margin, verdict.held_out]
     low, high, margin, held_out = 100 * np.clip(known, -_FARTHEST, _FARTHEST)
     if not np.isnan([low, high]).any():

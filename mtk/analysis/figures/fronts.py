@@ -30,17 +30,17 @@ from mtk.analysis.metric_sets import Objective, UnavailableError
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
-# Above this number of tasks, pairs of them are too many to be read.
+# With more tasks than this, there are too many pairs to read.
 _MOST_TASKS = 4
-# What limits leave free on each side, of what they enclose.
+# Free space on each side of a panel, as a share of the enclosed range.
 _MARGIN = 0.12
-# Methods crowd where this share of them takes less than that share of both axes.
+# Methods are crowded if `_CROWD` of them take less than `_CROWDED` of both axes.
 _CROWD, _CROWDED = 0.7, 0.35
-# Labels of weights closer than this share of an axis would hide one another.
+# Labels of weights closer than this share of an axis would overlap.
 _CLOSE = 0.045
-# From this ratio of the worst model to the best an axis is logarithmic: else one shows that alone.
+# Ratio of the worst model to the best from which an axis is logarithmic, to show the others too.
 _DECADES = 30.0
-_PIECES = 20  # of a line that is straight on linear axes
+_PIECES = 20  # pieces of a line that is straight on linear axes
 
 _SAYS = {
     "test": "test, at the step selected on validation",
@@ -51,10 +51,10 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class _Panel:
-    """Two tasks of `num_tasks`, and each method's models in them.
+    """Each method's models in two of `num_tasks` tasks.
 
     `limits` `(2, 2)` are the low and high ends of both axes; another panel enlarges `box`. Both are
-    places on the axes: logarithms of the values where `logarithmic` `(2,)` says so.
+    in axis coordinates: logarithms of the values for the axes marked in `logarithmic` `(2,)`.
     """
 
     title: str
@@ -70,11 +70,11 @@ class _Panel:
         return np.diff(self.limits, axis=1)[:, 0]
 
     def places(self, points: np.ndarray) -> np.ndarray:
-        """Returns where points `(N, 2)` lie on the axes; NaN where an axis has no such place."""
+        """Returns the axis coordinates of points `(N, 2)`; NaN if an axis cannot show a value."""
         return _places(points, self.logarithmic)
 
     def values_at(self, places: np.ndarray) -> np.ndarray:
-        """Returns the values `(2, N)` at places of the axes."""
+        """Returns the values `(2, N)` at axis coordinates."""
         logarithmic = self.logarithmic[:, None]
         return np.where(logarithmic, 10.0 ** np.where(logarithmic, places, 0.0), places)
 
@@ -82,12 +82,12 @@ class _Panel:
 def draw(
     view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
 ) -> Figure:
-    """Draws the fronts of all methods, near the models that were measured.
+    """Draws the fronts of all methods, zoomed to the models that were measured.
 
     Args:
         view: The study.
-        panels: Names of a set of objectives and of a split, for each panel.
-        questions: The verdicts on the study, which know what was measured.
+        panels: For each panel, the name of a set of objectives and of a split.
+        questions: The verdicts on the study, which hold the measured models.
     """
     found = _panels(view, panels, questions)
     return _drawn(view, [each for panel in found for each in _enlarged(panel)])
@@ -96,10 +96,10 @@ def draw(
 def draw_everything(
     view: StudyView, panels: Sequence[tuple[str, str]], questions: Sequence[Comparison] = ()
 ) -> Figure:
-    """Draws the same with all models but those that are far worse, which are counted.
+    """As `draw`, with all models except those that are far worse, whose number is shown.
 
     Raises:
-        UnavailableError: If no model lies outside of the limits that `draw` has.
+        UnavailableError: If no model lies outside the limits of `draw`.
     """
     found = _panels(view, panels, questions)
     if not any(outside(panel.places(_everything(panel.models)), panel.limits) for panel in found):
@@ -157,7 +157,7 @@ def _panels(
 
 
 def _enlarged(panel: _Panel) -> Iterator[_Panel]:
-    """Yields a panel, and another one of the place where methods crowd in it, if they do."""
+    """Yields a panel and, if methods are crowded in it, an enlargement of that region."""
     own = [models.ends for name, models in panel.models.items() if name != STATIC]
     points = panel.places(np.concatenate([np.empty((0, 2)), *own]))
     points = points[np.isfinite(points).all(axis=1)]
@@ -180,7 +180,7 @@ def _everything(models: dict[str, Shown]) -> np.ndarray:
 
 
 def _spans_decades(values: np.ndarray) -> np.ndarray:
-    """Returns for both columns of values `(N, 2)` whether an axis of them is logarithmic."""
+    """Returns for each column of values `(N, 2)` whether its axis is logarithmic."""
     if not len(values):
         return np.zeros(2, bool)
     low, high = values.min(0), values.max(0)
@@ -195,7 +195,7 @@ def _places(points: np.ndarray, logarithmic: np.ndarray) -> np.ndarray:
 def _limits(
     points: np.ndarray, margin: float = _MARGIN, at_least: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Returns `(2, 2)`, limits of both axes around points `(N, 2)`, those that are finite."""
+    """Returns `(2, 2)`, the limits of both axes around the finite ones of points `(N, 2)`."""
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
         return np.array([[0.0, 1.0], [0.0, 1.0]])
@@ -233,7 +233,7 @@ def _panel(axis: Axes, view: StudyView, panel: _Panel) -> None:
 
 
 def _static_front(panel: _Panel) -> np.ndarray:
-    """Returns the curve `(2, N)` that the verdict uses, or else lines between the models."""
+    """Returns the curve `(2, N)` that the verdict uses, or, without one, lines between models."""
     own = panel.models[STATIC]
     signs = np.array([objective.sign for objective in panel.pair])
     points, weights = own.values * signs, own.first_weights
@@ -248,7 +248,7 @@ def _static_front(panel: _Panel) -> np.ndarray:
 
 
 def _in_pieces(corners: np.ndarray) -> np.ndarray:
-    """Returns points along a line through corners `(2, N)`, for axes where it is not straight."""
+    """Returns points along a line through corners `(2, N)`, for axes on which it is curved."""
     number = corners.shape[1]
     if number < 2:
         return corners
@@ -257,7 +257,7 @@ def _in_pieces(corners: np.ndarray) -> np.ndarray:
 
 
 def _label_weights(axis: Axes, panel: _Panel) -> None:
-    """Writes each static model's weight beside it, on the better side, where there is room."""
+    """Writes each static model's weight beside it, on the better side, if there is room."""
     own, labelled = panel.models[STATIC], np.empty((0, 2))
     left, below = (objective.sign > 0 for objective in panel.pair)
     places = panel.places(own.values)

@@ -1,4 +1,4 @@
-"""Axes of hyperparameters: their scale, and equal values drawn beside one another."""
+"""Axes for hyperparameters: their scale, and jitter that separates equal values."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from scipy.stats import variation
 
 from mtk.analysis.figures.style import plain_ticks
 
-# Two values that are closer, as factors, are read more easily on a linear axis.
+# Two values whose ratio is less than this are easier to read on a linear axis.
 _WIDE = 8
-# Points move by at most this share of the smallest gap between two values, as it is drawn.
+# Points are jittered by at most this share of the smallest gap between two values, as drawn.
 _SHARE = 0.1
-# Values up to this number have a tick each; their numbers are this share of the axis apart.
+# Up to `_MOST_TICKS` values have a tick each; labels are at least `_APART` of the axis apart.
 _MOST_TICKS, _APART = 12, 0.11
 
 
 def numbers(found: pd.DataFrame, name: str) -> pd.Series:
-    """Returns a hyperparameter's value in each row, NaN where it is a schedule or the like."""
+    """Returns a hyperparameter's value in each row, NaN if it is not a number (e.g. a schedule)."""
     if name not in found:
         return pd.Series(np.nan, found.index)
     known = pd.to_numeric(found[name], errors="coerce").astype(float)
@@ -27,9 +27,9 @@ def numbers(found: pd.DataFrame, name: str) -> pd.Series:
 
 
 def set_scale(axes: Axes, which: str, known: np.ndarray) -> str:
-    """Gives an axis, "x" or "y", the scale for a hyperparameter's values; returns its name.
+    """Sets the scale of an axis, "x" or "y", for a hyperparameter's values; returns its name.
 
-    A logarithmic axis has its ticks at these values, if they are few: they are what was tried.
+    If there are few values, a logarithmic axis has its ticks at the values that were tried.
     """
     name, options = scale(known)
     {"x": axes.set_xscale, "y": axes.set_yscale}[which](name, **options)
@@ -43,7 +43,7 @@ def set_scale(axes: Axes, which: str, known: np.ndarray) -> str:
 
 
 def _labels(axis: Axis, values: np.ndarray) -> list[str]:
-    """Returns the numbers beside ticks, and none where one would touch the one before."""
+    """Returns the tick labels, empty where a label would touch the previous one."""
     places = axis.get_transform().transform(values)
     labels: list[str] = []
     last = -np.inf
@@ -57,8 +57,8 @@ def _labels(axis: Axis, values: np.ndarray) -> list[str]:
 def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
     """Returns the name and the options of the scale for a hyperparameter's values.
 
-    Logarithmic if their logarithms are spaced more evenly than they are themselves, with a place
-    for 0 if it is one of them.
+    Logarithmic if the logarithms of the values are spaced more evenly than the values themselves,
+    and then symmetric-logarithmic if the values include 0.
     """
     positive = np.unique(known[known > 0])
     if not len(positive) or known.min() < 0:
@@ -75,9 +75,9 @@ def scale(known: np.ndarray) -> tuple[str, dict[str, Any]]:
 def apart(
     axis: Axis, values: np.ndarray, known: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Moves points `(N,)` a little along an axis, so that equal values do not hide one another.
+    """Jitters points `(N,)` along an axis, so that equal values do not hide one another.
 
-    A moved point stays next to its own one of all values, and none is negative if no value is.
+    A jittered point stays closest to its own value, and none is negative if no value is.
     """
     away = _SHARE * _gap(axis, known) * generator.uniform(-1, 1, len(values))
     transform = axis.get_transform()
@@ -86,7 +86,7 @@ def apart(
 
 
 def limits(axis: Axis, known: np.ndarray) -> tuple[float, float]:
-    """Returns limits that show all values, and the points beside the outermost ones."""
+    """Returns limits that include all values and the jittered points at the outermost ones."""
     transform = axis.get_transform()
     ends = transform.transform(np.array([known.min(), known.max()]))
     margin = max(2 * _SHARE * _gap(axis, known), 0.06 * np.ptp(ends))
@@ -95,6 +95,6 @@ def limits(axis: Axis, known: np.ndarray) -> tuple[float, float]:
 
 
 def _gap(axis: Axis, known: np.ndarray) -> float:
-    """Returns the smallest distance of two values, as it is drawn."""
+    """Returns the smallest distance between two values, as drawn."""
     gaps = np.diff(axis.get_transform().transform(np.unique(known)))
     return float(gaps.min()) if len(gaps) else 1.0

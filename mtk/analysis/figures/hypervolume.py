@@ -1,4 +1,4 @@
-"""How far a search had come for the CPU time that it had spent."""
+"""Progress of a search as a function of the CPU time spent."""
 
 import numpy as np
 import pandas as pd
@@ -15,22 +15,22 @@ _SPENT = "cpu_spent"
 
 
 def is_search(view: StudyView) -> bool:
-    """Tells whether a study is a search, whose log is there."""
+    """Returns whether a study is a search whose log is available."""
     return _SPENT in view.table and bool(view.table[_SPENT].notna().any())
 
 
 def table(view: StudyView) -> pd.DataFrame:
-    """Returns the curve: a row for each model, in the order in which they were finished.
+    """Returns the curve: one row per model, in the order in which the models finished.
 
-    Models of static weights, of methods, and members of a population count alike.
+    Models of static weights and of methods and members of a population are treated alike.
 
     Returns:
-        `cpu_seconds`, of all runs until then, those that stopped at a rung, diverged or were
-        interrupted too; and `hypervolume`, in test, of what validation selects among the models
-        until then, as a share of the last one.
+        `cpu_seconds`, of all runs up to then, including runs that stopped at a rung, diverged or
+        were interrupted; and `hypervolume`, on test, of the models finished so far that are
+        selected on validation, as a share of the final hypervolume.
 
     Raises:
-        UnavailableError: If the study is no search, or no run has finished.
+        UnavailableError: If the study is not a search, or no run has finished.
     """
     if not is_search(view):
         raise UnavailableError("the study is not a search")
@@ -57,7 +57,7 @@ def draw(view: StudyView) -> Figure:
     drawn, axis = panel(7.2, 4.2, f"{view.title}: models selected on validation so far")
     axis.step(curve["cpu_seconds"], curve["hypervolume"], where="post", color=STATIC_COLOR)
     axis.plot(curve["cpu_seconds"], curve["hypervolume"], "o", ms=4, color=STATIC_COLOR)
-    # What validation selects may get worse in test, so the whole search need not be the best.
+    # Models selected on validation may get worse on test, so the last value need not be the best.
     top = 1.05 * max(1.0, curve["hypervolume"].max())
     axis.set(xlim=(0, None), xlabel="CPU seconds of all runs so far", ylim=(0, top))
     axis.set_ylabel("test hypervolume as a share of\nthat of the whole search")

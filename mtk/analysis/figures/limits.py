@@ -1,23 +1,23 @@
-"""Limits of axes that a few bad runs do not set."""
+"""Axis limits that are robust to a few bad runs."""
 
 import numpy as np
 
-# Values worse than a quarter of all are shown as far again as that quarter spreads.
+# The axis extends `_TIMES` the range of the best quarter beyond that quarter.
 _QUARTER, _TIMES = 0.25, 4.0
 MARGIN = 0.06
 
 
 def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tuple[float, float]:
-    """Returns the limits of an axis around all values but those that are far worse than most good.
+    """Returns the limits of an axis that contain all values except far worse ones.
 
-    A run that diverges, or nearly so, is worse by any amount, so that only the worse end is cut:
-    four times as far from the best quarter as that quarter is wide, or from the values that are
+    A run that diverges, or nearly does, can be worse by any amount, so only the worse end is cut:
+    at four times the width of the best quarter beyond that quarter, or beyond the values that are
     shown in any case.
 
     Args:
-        values: All of them; NaN and infinities are left out.
-        sign: 1 where lower is better, -1 where higher is.
-        shown: Those that must be seen.
+        values: All values; NaN and infinities are ignored.
+        sign: 1 if lower is better, -1 if higher is better.
+        shown: Values that must be visible.
     """
     own, kept = (
         sign * each[np.isfinite(each)]
@@ -27,7 +27,7 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tupl
         own = kept if len(kept) else np.array([0.0, 1.0])
     best, quarter = own.min(), np.quantile(own, _QUARTER)
     worst = max([quarter, *kept]) + _TIMES * ((quarter - best) or np.inf)
-    # What is shown may lie beyond all others.
+    # The values to show may lie beyond all others.
     seen = sign * np.array([best, own[own <= worst].max(), *kept])
     low, high = seen.min(), seen.max()
     away = MARGIN * (high - low) or 0.05 * abs(low) or 1.0
@@ -35,9 +35,9 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tupl
 
 
 def outside(points: np.ndarray, limits: np.ndarray) -> str:
-    """Returns what a title says of points `(N,)` or `(N, K)` beyond its limits, if there are any.
+    """Returns a note for the title if any points, `(N,)` or `(N, K)`, lie beyond the limits.
 
-    Points that are not finite do not count.
+    Points that are not finite are ignored.
     """
     limits = np.reshape(limits, (-1, 2))
     points = points.reshape(-1, len(limits))

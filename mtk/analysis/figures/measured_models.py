@@ -1,4 +1,4 @@
-"""The models that figures show one by one: measured ones, with their intervals, and all others."""
+"""The models that figures show: measured ones, with their intervals, and all others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from mtk.analysis.weights import static_weights
 
 @dataclass(frozen=True)
 class Shown:
-    """A method's models in one set of objectives and one split, as the metrics are.
+    """A method's models in one set of objectives and one split, with the metrics' own signs.
 
     Attributes:
-        values: `(N, K)` of the models that were measured, or else selected.
-        errors: `(N, K)`, half the 95 % interval of each; NaN where there is none.
-        others: `(M, K)` of all other comparable configurations.
-        first_weights: `(N,)`, the first task's static weight; NaN where there is none.
+        values: `(N, K)`, of the measured models; without any, of the selected models.
+        errors: `(N, K)`, half the width of each 95 % interval; NaN without an interval.
+        others: `(M, K)`, of all other comparable configurations.
+        first_weights: `(N,)`, the first task's static weight; NaN without static weights.
     """
 
     values: np.ndarray
@@ -32,7 +32,7 @@ class Shown:
     first_weights: np.ndarray
 
     def of(self, tasks: list[int]) -> "Shown":
-        """Returns the same in some of the tasks."""
+        """Returns the same models for a subset of the tasks."""
         values, errors, others = (v[:, tasks] for v in (self.values, self.errors, self.others))
         return Shown(values, errors, others, self.first_weights)
 
@@ -46,11 +46,11 @@ class Shown:
 def shown(
     view: StudyView, space: str, split: str, questions: Sequence[Comparison]
 ) -> dict[str, Shown]:
-    """Returns the models of each method, of the static weights first.
+    """Returns the models of each method, static weights first.
 
-    Test: those of the second stage, over its seeds. Validation: the same models, where they were
-    selected. Training: of the measured models those that no other one of the method dominates in
-    training.
+    Test: the models of the second stage, averaged over its seeds. Validation: the same models, in
+    the runs that selected them. Training: the measured models that no other measured model of the
+    method dominates in training.
     """
     measured = next((q.measured for q in questions if q.space == space and q.verdicts), None)
     return {m: _of_method(view, m, space, split, measured) for m in view.labels}
@@ -85,9 +85,9 @@ def _of_method(
 
 
 def _half_intervals(values: np.ndarray, measured: Measured) -> np.ndarray:
-    """Returns half the 95 % intervals of means over seeds, without what a seed does to all models.
+    """Returns half the widths of 95 % intervals of means over seeds, without common seed effects.
 
-    What all static models have in common at a seed is taken off before the deviation is found.
+    The mean effect of a seed on all static models is subtracted before the deviation is computed.
 
     Reference:
         Cousineau, *Confidence intervals in within-subject designs* (2005).

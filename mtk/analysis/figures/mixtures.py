@@ -1,4 +1,4 @@
-"""Figures 9 and 18: static weights, one mixture after the other."""
+"""Figures 9 and 18: static weights, one mixture at a time."""
 
 import matplotlib as mpl
 import numpy as np
@@ -25,7 +25,7 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     """Returns the comparable static configurations by the weight of the first task.
 
     Raises:
-        UnavailableError: If there are not two tasks with at least two known mixtures.
+        UnavailableError: If there are not exactly two tasks, or fewer than two known mixtures.
     """
     if len(view.tasks) != 2 or "loss" not in view.spaces:
         raise UnavailableError(f"only for two tasks; this study has {len(view.tasks)}")

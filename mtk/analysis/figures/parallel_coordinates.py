@@ -1,4 +1,4 @@
-"""Measured models of many tasks, a line for each."""
+"""Measured models of many tasks, one line per model."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 
-# Of more tasks, names stand upright.
+# With more tasks than this, names are written vertically.
 _MANY = 6
 
 

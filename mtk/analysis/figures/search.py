@@ -11,9 +11,9 @@ from mtk.analysis.study_view import StudyView, search_curves
 
 
 def table(view: StudyView) -> pd.DataFrame:
-    """Returns the curves: a row for each method and number of configurations tried.
+    """Returns the curves: one row per method and number of configurations tried.
 
-    Costs are in runs of static weights, results are means over tasks in widths of the static front.
+    Costs are in runs of static weights; results are means over tasks in widths of the static front.
     """
     space = view.spaces.loss
     static = view.first_stage.candidates(STATIC, space)

@@ -1,4 +1,4 @@
-"""Figure 6, left: sparse grids of learning rates against seeds."""
+"""Figure 6, left: sparse grids of learning rates compared with seeds."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
     """Returns the sparse grids of every method that was tuned densely enough.
 
     Raises:
-        UnavailableError: If none was, with the reasons.
+        UnavailableError: If no method was, with the reasons.
     """
     chosen = view.spaces[view.spaces.loss]
     found, reasons = [], []
@@ -29,7 +29,7 @@ def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
 
 
 def table(view: StudyView) -> pd.DataFrame:
-    """Returns the points: the mean over tasks in test of every sparse grid and of every seed."""
+    """Returns the points: the mean over tasks, on test, of every sparse grid and every seed."""
     sign, parts = view.spaces[view.spaces.loss][0].sign, []
     for grid in grids(view):
         over = {"method": grid.method, "of": "sparse grid k·10^a", "k": grid.starts}
@@ -40,7 +40,7 @@ def table(view: StudyView) -> pd.DataFrame:
 
 
 def grid_table(view: StudyView) -> pd.DataFrame:
-    """Returns the spreads over sparse grids and over seeds, by method."""
+    """Returns the spread over sparse grids and over seeds, by method."""
     return pd.DataFrame(
         {
             "method": grid.method,

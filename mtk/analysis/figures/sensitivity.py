@@ -1,4 +1,4 @@
-"""Figure 17: each task's result over learning rate and over regularization."""
+"""Figure 17: each task's result as a function of learning rate and of regularization."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Figure 7: what a larger model does to the front."""
+"""Figure 7: effect of the model size on the front."""
 
 from collections.abc import Sequence
 
@@ -35,10 +35,10 @@ def draw(views: Sequence[StudyView]) -> Figure:
 
 
 def by_size(views: Sequence[StudyView]) -> dict[str, Candidates]:
-    """Returns the static models of each size of model, by their number of parameters in words.
+    """Returns the static models of each model size, by the number of parameters as text.
 
-    Of views with models of one size, the first one counts; runs that did not record it have none.
-    Views without static models, or with other losses than the first one with some, do not count.
+    If several views have the same size, the first one is used; runs that did not record it have
+    none. Views without static models, or with other losses than the first with some, are ignored.
     """
     found, losses = dict[str, Candidates](), _losses(views)
     for view in views:

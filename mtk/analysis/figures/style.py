@@ -1,4 +1,4 @@
-"""How all figures look; `mtk.mplstyle` holds the settings."""
+"""The style of all figures; `mtk.mplstyle` holds the settings."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +25,13 @@ _TICKS = 5
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draws in the style of the report, whatever the user's own settings are."""
+    """Applies the style of the report, regardless of the user's own settings."""
     with mpl.rc_context(fname=_SETTINGS):
         yield
 
 
 def figure(width: float, height: float, title: str = "") -> Figure:
-    """Returns an empty figure of so many inches, which needs no display and no closing."""
+    """Returns an empty figure with a size in inches; it needs no display and no closing."""
     drawn = Figure(figsize=(width, height), layout="constrained")
     if title:
         drawn.suptitle(title)
@@ -39,7 +39,7 @@ def figure(width: float, height: float, title: str = "") -> Figure:
 
 
 def panel(width: float, height: float, title: str = "") -> tuple[Figure, Axes]:
-    """Returns a figure of one panel."""
+    """Returns a figure with one panel."""
     drawn = figure(width, height, title)
     return drawn, drawn.subplots()
 
@@ -47,7 +47,7 @@ def panel(width: float, height: float, title: str = "") -> tuple[Figure, Axes]:
 def grid_of(
     number: int, columns: int, width: float, height: float, title: str
 ) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with so many panels of a size in inches, in rows of so many columns."""
+    """Returns a figure with `number` panels in rows of `columns`; panel sizes are in inches."""
     columns = min(number, columns)
     rows = -(-number // columns)
     drawn = figure(width * columns + 0.4, height * rows + 0.9, title)
@@ -58,7 +58,7 @@ def grid_of(
 
 
 def style_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
-    """Returns colour and marker of a method: the same in all figures of a study."""
+    """Returns the colour and marker of a method, the same in all figures of a study."""
     if method not in methods:
         return {"color": STATIC_COLOR, "marker": "o"}
     number = list(methods).index(method)
@@ -67,7 +67,7 @@ def style_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def line_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
-    """Returns the style of a method's curve: methods of one colour differ in their lines too."""
+    """Returns the style of a method's curve; methods of the same colour have different dashes."""
     dashes: Any = "--"
     if method in methods:
         dashes = _LINES[list(methods).index(method) // len(COLORS) % len(_LINES)]
@@ -75,7 +75,7 @@ def line_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def legend_below(drawn: Figure, handles: Sequence[Any]) -> None:
-    """Puts one legend for all panels under them."""
+    """Puts one legend for all panels below them."""
     if handles:
         columns = min(len(handles), max(2, int(drawn.get_figwidth() / 1.7)))
         labels = [str(handle.get_label()) for handle in handles]
@@ -83,36 +83,36 @@ def legend_below(drawn: Figure, handles: Sequence[Any]) -> None:
 
 
 def legend_of(drawn: Figure, axis: Axes) -> None:
-    """Puts the legend of one panel, which is that of all, under them."""
+    """Puts the legend of one panel, which applies to all, below them."""
     legend_below(drawn, axis.get_legend_handles_labels()[0])
 
 
 def label(name: str) -> str:
-    """Returns a name for a legend, which leaves out what begins with an underscore."""
+    """Returns a name for a legend; matplotlib leaves out names that begin with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
 def axis_label(objective: Objective) -> str:
-    """Returns what an axis shows, and which way it is better."""
+    """Returns the label of an axis, with the direction of improvement."""
     return f"{objective.task}: {objective.metric} ({objective.direction})"
 
 
 def label_axes(axis: Axes, pair: Sequence[Objective]) -> None:
-    """Names both axes after their tasks; few ticks, so that long numbers do not touch."""
+    """Labels both axes with their tasks; few ticks, so that long numbers do not overlap."""
     axis.set(xlabel=axis_label(pair[0]), ylabel=axis_label(pair[1]))
     if axis.get_xscale() == "linear":
         axis.locator_params(axis="x", nbins=_TICKS)
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Writes the numbers of an axis, if it is logarithmic, without the mark-up of mathematics."""
+    """Formats the tick labels of a logarithmic axis as plain numbers, without math markup."""
     if axis.get_scale() in ("log", "symlog"):
         axis.set_major_formatter(_PlainLogFormatter())
         axis.set_minor_formatter(_PlainLogFormatter())
 
 
 class _PlainLogFormatter(LogFormatter):
-    """Labels what matplotlib would label, as a plain number."""
+    """Labels the same ticks as matplotlib would, with plain numbers."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""

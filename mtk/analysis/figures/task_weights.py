@@ -17,12 +17,12 @@ from mtk.analysis.weights import weights_over_time
 
 _MOST_TASKS = 8
 _MEAN, _LOW, _HIGH = _KINDS = "weight", "weight_low", "weight_high"
-# Tasks that are called as a column of the table is.
+# Columns for tasks whose name is that of another column.
 _COLUMNS = {name: f"task {name}" for name in ("method", "run", "step")}
 
 
 def draw(view: StudyView) -> Figure:
-    """Draws the weights of each method's best run in validation, all at one learning rate."""
+    """Draws the weights of each method's best run on validation, all at one learning rate."""
     if len(view.tasks) > _MOST_TASKS:
         raise UnavailableError(f"{len(view.tasks)} tasks are too many for one panel")
     found = _found(view)
@@ -37,7 +37,7 @@ def draw(view: StudyView) -> Figure:
 
 
 def table(view: StudyView) -> pd.DataFrame:
-    """Returns the curves of the figure: a row for each method and evaluation."""
+    """Returns the curves of the figure: one row per method and evaluation."""
     parts = {}
     for key, own in _found(view).items():
         bands = [own[_LOW].add_suffix(", 5 %"), own[_HIGH].add_suffix(", 95 %")]
@@ -48,11 +48,11 @@ def table(view: StudyView) -> pd.DataFrame:
 
 
 def _found(view: StudyView) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
-    """Returns the weights over time of each method's best run, by method and rate in words.
+    """Returns the weights over time of each method's best run, by method and rate as text.
 
-    Means between two evaluations; percentiles 5 and 95 of single steps, empty if not recorded. The
-    run is one at the learning rate that most methods have, of several the best in validation, or
-    else at another one.
+    Means between evaluations; 5th and 95th percentiles of single steps, empty if not recorded. The
+    best run on validation at the learning rate that most methods share is used, or, without a run
+    at that rate, the best one at another.
     """
     runs = view.table[(view.table["status"] == "finished") & view.table["role"].isin(
         ["method", "replay"])]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figure 6, right: the ranking of methods as the evaluation's weights move."""
+"""Figure 6, right: the ranking of methods as a function of the evaluation's weights."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,14 +8,14 @@ from mtk.analysis.figures.style import label, legend_of, line_of, panel
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.study_view import StudyView, in_units, mean_units
 
-_EVERY = 10  # Of the weightings, one in so many carries a marker.
+_EVERY = 10  # Every tenth weighting has a marker.
 
 
 def compared(view: StudyView) -> pd.DataFrame:
-    """Returns what each method reaches for every weighting of the tasks, in units of `mean_units`.
+    """Returns each method's result for every weighting of the tasks, in units of `mean_units`.
 
     Raises:
-        UnavailableError: If there are no two methods to compare, or the losses have no unit.
+        UnavailableError: If there are fewer than two methods, or the losses have no common unit.
     """
     space = view.spaces.loss
     if len(view.spaces[space]) < 2:
@@ -30,12 +30,12 @@ def compared(view: StudyView) -> pd.DataFrame:
 
 
 def table(view: StudyView) -> pd.DataFrame:
-    """Returns the curves: what each method reaches in test, a row for each weighting."""
+    """Returns the curves: each method's result on test, one row per weighting."""
     return compared(view).reset_index(allow_duplicates=True)
 
 
 def rank_table(view: StudyView) -> pd.DataFrame:
-    """Returns how methods rank over all weightings of the tasks in the evaluation."""
+    """Returns the ranks of methods over all weightings of the tasks in the evaluation."""
     ranks = indicators.ranks(compared(view))
     found = pd.DataFrame({"mean rank": ranks.mean(), "best": ranks.min(), "worst": ranks.max()})
     first = (ranks == 1).mean().rename("share of weightings ranked first")
@@ -43,7 +43,7 @@ def rank_table(view: StudyView) -> pd.DataFrame:
 
 
 def draw(view: StudyView) -> Figure:
-    """Draws how far each method is behind the best one, over the first task's weight."""
+    """Draws the distance of each method to the best one over the first task's weight."""
     found = compared(view)
     chosen = view.spaces[view.spaces.loss]
     if len(chosen) != 2:
