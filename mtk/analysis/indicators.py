@@ -1,4 +1,4 @@
-"""Numbers that compare fronts and searches with those of static weights."""
+"""Indicators that compare fronts and searches with those of static weights."""
 
 import itertools
 import math
@@ -17,19 +17,19 @@ from mtk.analysis.weights import static_weights
 
 _DRAWS = 1000
 _ROUNDING = 1e-9
-# Exact hypervolumes take exponentially longer with more tasks.
+# The time for an exact hypervolume grows exponentially with the number of tasks.
 MOST_TASKS = 5
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
-    """Returns the volume between the points and a reference point, exactly.
+    """Returns the exact hypervolume between the points and a reference point.
 
     Args:
-        points: `(N, K)`; less is better. Points beyond the reference add nothing.
+        points: `(N, K)`; lower is better. Points beyond the reference add nothing.
         reference: `(K,)`, the worst point that counts.
 
     Raises:
-        ValueError: If the points are none, or the reference is no finite point like them.
+        ValueError: If the points are invalid, or the reference is not a finite point `(K,)`.
 
     Example:
     >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
@@ -47,15 +47,15 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
 
 
 def additive_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
-    """Returns how much must be taken off all values of `points` to reach the reference set.
+    """Returns what must be subtracted from all values of `points` to cover the reference set.
 
     Args:
-        points: `(N, K)`; less is better.
+        points: `(N, K)`; lower is better.
         reference: `(M, K)`, another set.
 
     Returns:
-        The smallest e such that each reference point is weakly dominated by a point minus e: zero
-        or less if `points` cover the reference set already.
+        The smallest e such that each reference point is weakly dominated by a point minus e; zero
+        or less if `points` already cover the reference set.
 
     Reference:
         Zitzler et al., *Performance assessment of multiobjective optimizers* (2003), equation 11.
@@ -65,17 +65,17 @@ def additive_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
 
 
 def multiplicative_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
-    """Returns by what factor all values of `points` must be divided to reach the reference set.
+    """Returns the factor by which `points` must be divided to cover the reference set.
 
     Args:
-        points: `(N, K)`, all positive; less is better.
+        points: `(N, K)`, all positive; lower is better.
         reference: `(M, K)`, another set, all positive.
 
     Returns:
-        One or less if `points` cover the reference set already.
+        The factor; one or less if `points` already cover the reference set.
 
     Raises:
-        ValueError: If a value is not positive: a factor then says nothing.
+        ValueError: If a value is not positive, since a factor is then meaningless.
 
     Reference:
         Zitzler et al., *Performance assessment of multiobjective optimizers* (2003), equation 10.
@@ -92,15 +92,15 @@ def r2(points: np.ndarray, ideal: np.ndarray) -> float:
     """Returns the mean, over weights, of the best weighted Chebyshev distance to an ideal point.
 
     Args:
-        points: `(N, K)`; less is better.
+        points: `(N, K)`; lower is better.
         ideal: `(K,)`, not worse than any point.
 
     Raises:
-        ValueError: If there is no point, or one is better than the ideal point somewhere.
+        ValueError: If there is no point, or one is better than the ideal point in some objective.
 
     Reference:
         Hansen & Jaszkiewicz, *Evaluating the quality of approximations to the non-dominated set*
-        (1998). The mean is over 2,048 quasi-random weights: within 1 % of the integral.
+        (1998). The mean over 2,048 quasi-random weights is within 1 % of the integral.
     """
     points, ideal = _two_sets(points, np.asarray(ideal, float)[None])
     distance = points - ideal
@@ -125,13 +125,13 @@ def _two_sets(points: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np
 
 
 class EqualBudget(NamedTuple):
-    """Hypervolumes in test of what validation selects, in units of the static front's width.
+    """Test hypervolumes of models selected on validation, in units of the static front's width.
 
     Attributes:
-        size: Configurations on each side.
+        size: Number of configurations on each side.
         method: Mean over the method's sub-grids of that size.
-        static: Mean over those of the static weights.
-        share: Of all pairs of sub-grids, those in which the method's volume is larger; ties half.
+        static: Mean over the static weights' sub-grids of that size.
+        share: Share of the pairs of sub-grids in which the method's is larger; ties count half.
     """
 
     size: int
@@ -143,9 +143,9 @@ class EqualBudget(NamedTuple):
 def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
     """Compares sub-grids of equal size.
 
-    A method with 3 configurations against static weights with 27 has had a ninth of their chances:
-    here both have the smaller number. All sub-grids count, or 1,000 random ones where there are
-    more: then the standard error of the share is 0.02 at most.
+    A method with 3 configurations has a ninth of the chances of static weights with 27; here both
+    sides have the smaller number. All sub-grids are used, or 1,000 random ones if there are more;
+    the standard error of the share is then at most 0.02.
 
     Args:
         method: The method's configurations.
@@ -162,7 +162,7 @@ def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
 
 
 def _sub_grids(number: int, size: int) -> list[np.ndarray]:
-    """Returns the positions of all sub-grids of a size, or of random ones where there are many."""
+    """Returns the positions of all sub-grids of a size, or of random ones if there are many."""
     if math.comb(number, size) <= _DRAWS:
         return [np.array(each) for each in itertools.combinations(range(number), size)]
     generator = np.random.default_rng(0)
@@ -170,27 +170,27 @@ def _sub_grids(number: int, size: int) -> list[np.ndarray]:
 
 
 def reference(static: Candidates) -> np.ndarray:
-    """Returns the corner `(K,)` of the volumes: a tenth of its width behind the static front."""
+    """Returns the reference point `(K,)`: a tenth of the static front's width behind that front."""
     return static.test[static.selected].max(0) + 0.1 * widths(static.test[static.selected])
 
 
 def hypervolume_of(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:
-    """Returns the hypervolume in test of the models that validation selects."""
+    """Returns the test hypervolume of the models that validation selects."""
     return hypervolume(models.test[models.selected] / scale, corner / scale)
 
 
 def search_curve(models: Candidates, cost: float) -> pd.DataFrame:
-    """Returns what a search reaches that tries the configurations in random order.
+    """Returns the results of a search that tries the configurations in random order.
 
-    At equal cost the curves of two methods are fairly compared: the dearer one has tried fewer.
+    Curves of two methods are fairly compared at equal cost: the costlier one has tried fewer.
 
     Args:
-        models: Configurations with one value each, such as `Candidates.average` makes them.
-        cost: Of one configuration.
+        models: Configurations with one value each, such as those of `Candidates.average`.
+        cost: Cost of one configuration.
 
     Returns:
-        A row for each number of configurations, from 1 to N: their `cost`, and test of the model
-        that validation selects so far: `mean`, `low` and `high` (10 % and 90 %) over all orders.
+        A row for each number of configurations, from 1 to N: their `cost`, and the test value of
+        the best on validation so far: `mean`, `low` and `high` (10 % and 90 %) over all orders.
     """
     test = models.test[:, 0]
     chances = _chances(models.validation[:, 0])
@@ -202,15 +202,15 @@ def search_curve(models: Candidates, cost: float) -> pd.DataFrame:
 
 
 def _chances(validation: np.ndarray) -> np.ndarray:
-    """Returns `(N, N)`: how probably each model is the best one of the first n, of all orders.
+    """Returns `(N, N)`, the probability that a model is the best of the first n in random order.
 
     Args:
-        validation: `(N,)`, less is better; equal ones are chosen equally often.
+        validation: `(N,)`, lower is better; tied models are equally likely to be chosen.
     """
     number = len(validation)
     tried = np.arange(1, number + 1)[:, None]
     places = np.arange(number)
-    # Of n that were tried none is among the best m: `C(N - m, n) / C(N, n)`.
+    # Probability that none of n tried models is among the best m: `C(N - m, n) / C(N, n)`.
     none = np.cumprod(np.maximum(number - tried - places, 0) / (number - places), axis=1)
     none = np.hstack([np.ones((number, 1)), none])
     _, group, size = np.unique(validation, return_inverse=True, return_counts=True)
@@ -219,18 +219,18 @@ def _chances(validation: np.ndarray) -> np.ndarray:
 
 
 def utilities(methods: Mapping[str, Candidates], scale: np.ndarray) -> pd.DataFrame:
-    """Returns what each method reaches for each weighting of the tasks in the evaluation.
+    """Returns each method's result for each weighting of the tasks in the evaluation.
 
-    For every weighting, validation selects each method's configuration, and its weighted mean in
-    test is what the user gets.
+    For each weighting, validation selects each method's configuration, and the result is its
+    weighted mean on test.
 
     Args:
-        methods: Their configurations.
-        scale: `(K,)`, what counts as one in each task; ones for raw values.
+        methods: Configurations by method.
+        scale: `(K,)`, the unit of each task; ones for raw values.
 
     Returns:
-        A column for each method, a row for each weighting; less is better. Two tasks: 101
-        weightings in order, indexed by the first task's weight. More: 2,048 weightings spread
+        One column per method and one row per weighting; lower is better. For two tasks, 101
+        weightings in order, indexed by the first task's weight; for more, 2,048 weightings spread
         evenly over the simplex.
     """
     weights = interests(len(scale))
@@ -241,7 +241,7 @@ def utilities(methods: Mapping[str, Candidates], scale: np.ndarray) -> pd.DataFr
 
 
 def ranks(found: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rank of each method for each weighting, 1 the best; ties share the mean."""
+    """Returns the rank of each method for each weighting; 1 is best, ties get the mean rank."""
     return found.rank(axis=1)
 
 
@@ -261,21 +261,21 @@ def _reached(models: Candidates, weights: np.ndarray) -> np.ndarray:
 def delta_m(found: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
     """Returns how much worse each configuration is than single-task models, in percent.
 
-    The mean over tasks of the relative difference in test to the single-task model that validation
-    selects: negative where the multi-task model is better; NaN where a single-task model is at
-    zero.
+    This is the mean over tasks of the relative difference on test to the single-task model selected
+    on validation: negative if the multi-task model is better, NaN if the value of a single-task
+    model is zero.
 
     Args:
-        found: As `configurations` makes it, with rows of the role "single" for every task: runs
+        found: The result of `configurations`, with rows of the role "single" for every task: runs
             that train only one task, or give all weight to it.
-        objectives: What is compared.
+        objectives: The objectives to compare.
 
     Raises:
         ValueError: If a task has no single-task run.
 
     Reference:
-        Maninis et al., *Attentive single-tasking of multiple tasks* (2019), section 5.1; the sign
-        is turned, so that less is better, as later papers have it.
+        Maninis et al., *Attentive single-tasking of multiple tasks* (2019), section 5.1; with the
+        opposite sign, so that lower is better, as in later papers.
     """
     reference = np.array([_reference(found, objective) for objective in objectives])
     unit = np.where(reference == 0, np.nan, np.abs(reference))
@@ -287,19 +287,19 @@ def alone(found: pd.DataFrame, task: str) -> pd.DataFrame:
     """Returns the configurations that train one task only, or give all weight to it.
 
     Args:
-        found: As `configurations` makes it.
-        task: Its name.
+        found: The result of `configurations`.
+        task: Name of the task.
     """
     single = found[found["role"] == "single"]
     return single[np.array([_trains(row, task) for row in single.to_dict("records")], bool)]
 
 
 def best_alone(found: pd.DataFrame, objective: Objective) -> pd.Series | None:
-    """Returns a task's single-task model that is best in validation; None if it has none.
+    """Returns a task's best single-task model on validation; None if there is none.
 
     Args:
-        found: As `configurations` makes it.
-        objective: Its metric.
+        found: The result of `configurations`.
+        objective: The task's metric.
     """
     own = alone(found, objective.task)
     own = own[own["comparable"]]
@@ -308,7 +308,7 @@ def best_alone(found: pd.DataFrame, objective: Objective) -> pd.Series | None:
 
 
 def _reference(found: pd.DataFrame, objective: Objective) -> float:
-    """Returns the test value of a task's best model in validation."""
+    """Returns the test value of a task's best single-task model on validation."""
     chosen = best_alone(found, objective)
     if chosen is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a sparse grid of learning rates does to a result, against what the seed does."""
+"""Effect of sparse learning rate grids on a result, compared with the effect of the seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from mtk.display import counted
 
 @dataclass(frozen=True)
 class SparseGrids:
-    """Results of equally good tuning protocols, and of equal runs.
+    """Results of equally good tuning protocols, and of runs that differ only in the seed.
 
     Attributes:
         method: The method that was tuned.
         starts: `(G,)`, the k of each grid `{k 10^a, k 10^b, ...}`.
-        by_grid: `(G,)`, test of the model that validation selects from each grid.
-        by_seed: `(S,)`, test of the best configuration with each seed.
+        by_grid: `(G,)`, test value of the model selected on validation from each grid.
+        by_seed: `(S,)`, test value of the best configuration with each seed.
         rate: Learning rate of that configuration.
     """
 
@@ -33,14 +33,14 @@ class SparseGrids:
 
     @property
     def ratio(self) -> float:
-        """Standard deviation over grids without the seed's share, in units of that over seeds.
+        """Standard deviation over grids without the seed's share, divided by that over seeds.
 
-        Each grid's result is that of one run, so its variance has the seed's in it.
+        Each grid's result is that of one run, so its variance includes that of the seed.
         """
         return self._ratio(1.0)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Returns an interval of the ratio, by the F distribution of the two variances."""
+        """Returns a confidence interval of the ratio from the F distribution of the variances."""
         tail, freedom = (1 - level) / 2, (len(self.by_grid) - 1, len(self.by_seed) - 1)
         low, high = (self._ratio(stats.f.ppf(share, *freedom)) for share in (1 - tail, tail))
         return low, high
@@ -53,25 +53,25 @@ class SparseGrids:
 def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: str) -> SparseGrids:
     """Splits a dense grid of learning rates into the sparse ones that it contains.
 
-    The sparse grids are `{k 10^a}` over all powers of ten in the dense one, for each k. A grid's
-    result is the mean over tasks, in test, of the run that validation selects: by the runs' own
-    monitor, or by the mean where they do not say. Losses are divided by those of the first
-    evaluation if the runs were selected by relative ones. Every
-    configuration counts with one run, that of its lowest seed; the configuration that is
-    best in validation among the repeated ones tells the spread over seeds.
+    The sparse grids are `{k 10^a}` over all powers of ten in the dense one, for each k. The result
+    of a grid is the mean over tasks, on test, of the run selected on validation: by the runs' own
+    monitor, or by the mean if they did not record it. Losses are divided by those of the first
+    evaluation if the runs were selected by relative losses. Each configuration is represented by
+    the run with its lowest seed; the spread over seeds is that of the configuration that is best on
+    validation among those with several seeds.
 
     Args:
-        table: As `load` makes it.
-        objectives: What is compared; the mean over tasks is taken.
-        method: Which method's runs.
+        table: The result of `load`.
+        objectives: The objectives to average over.
+        method: The method whose runs are used.
 
     Raises:
         ValueError: If the runs were selected by different monitors, fewer than three grids are
-            whole, or no configuration was run with at least three seeds.
+            complete, or no configuration was run with at least three seeds.
     """
     table = checked(table)
     own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
-    # A schedule, which is a text, has no place in a grid.
+    # A schedule is a string and has no place in a grid.
     own = own.reindex(columns=[*dict.fromkeys([*own, LEARNING_RATE])])
     own = own[pd.to_numeric(own[LEARNING_RATE], errors="coerce") > 0]
     units = metric_sets.loss_units(own, objectives)
@@ -103,7 +103,7 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
 
 
 def _grids(runs: pd.DataFrame) -> dict[float, pd.DataFrame]:
-    """Returns the runs of each k, where every power of ten is there."""
+    """Returns the runs of each k for which every power of ten was run."""
     rates = runs[LEARNING_RATE].astype(float)
     powers = np.floor(np.log10(rates) + 1e-9)
     grids = runs.assign(power=powers).groupby((rates / 10.0**powers).round(6))

@@ -20,40 +20,40 @@ _FIRST += ["selected_step", "combiner", "static", "task_weights", "directions", 
 
 
 def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
-    """Reads any number of study folders into one table, a row for each run.
+    """Reads any number of study folders into one table with a row for each run.
 
-    Studies may come from elsewhere: nothing that they name is imported, no link is followed, and
-    what does not fit the schema (`mtk.analysis.schema`) makes a damaged run. Texts are fit to be
-    shown: control characters are escapes, and longer names than 100 characters are shortened.
+    Studies may be untrusted: nothing that they name is imported, no link is followed, and a run
+    that does not fit the schema (`mtk.analysis.schema`) counts as damaged. Text is safe to display:
+    control characters are escaped, and names longer than 100 characters are shortened.
 
     Args:
-        folders: Study folders: `study.json` and `runs/<hash>/`. A folder without a `study.json` is
-            read too, if it holds `runs/`; then a method is called by its combiner.
+        folders: Study folders: `study.json` and `runs/<hash>/`. A folder with `runs/` but without
+            `study.json` is read too; its methods are named after their combiners.
 
     Returns:
         A table with the columns `study`, `run`, `path`, `method`, `role` (baseline, method, replay,
         single), `stage` (select, measure), `seed`, `status`, `reason`, `steps`, `selected_step`,
         `combiner`, `static`, `task_weights`, `directions`, `configuration`; the configuration by
         parameter, such as `experiment.Optimization.learning_rate`; and `<split>/<task>/<metric>`
-        with the splits train (at the last step), validation and test (both at the step that
-        validation selected). `monitor`, `monitor_direction` ("min" or "max") and
-        `selected_value` say by what, and `selected_terms` and `first_values` (`terms` and `first`
-        of `mtk.monitor.Selected`) which metrics these are and what they are relative to; runs of
-        earlier versions, which do not say, were selected by the mean of their losses.
-        `lineage` tells from which runs one has branched, and what changed there, `first_step` at
-        which step it did last, so that the steps before are those of others, and `data` the
-        data of a run from others. `steps_per_second` and `parameters` are there if the runs
-        recorded them, `cpu_seconds` if the study's log has them (of all sessions of a run), and
-        `cpu_spent` in a search: those of all its runs when this one had ended; `goal` is there if
-        that looked for another one than the front. A status other than
+        with the splits train (at the last step), validation and test (both at the step selected on
+        validation). `monitor`, `monitor_direction` ("min" or "max") and `selected_value` describe
+        the selection; `selected_terms` and `first_values` (`terms` and `first` of
+        `mtk.monitor.Selected`) are its metrics and the values that they are relative to. Runs of
+        earlier versions, which did not record this, were selected by the mean of their losses.
+        `lineage` describes the runs from which a run branched and what changed there, `first_step`
+        is the step of the last branching (earlier steps are those of other runs), and `data`
+        distinguishes the data of runs. `steps_per_second` and `parameters` are present if the runs
+        recorded them, and `cpu_seconds` (over all sessions of a run) if the study's log has them.
+        In a search, `cpu_spent` is the CPU time of all its runs at the end of this one, and `goal`
+        is present if the search had a goal other than the front. A status other than
         "finished" (diverged, paused, unfinished, failed, pending, damaged, incomplete) comes with a
-        reason; no listed run is left out. Incomplete is a run that lacks, in validation or in test,
-        a metric which half of the runs of its setting, or more, have in both. `attrs["remarks"]`
-        has what the sweeps say of their runs, and
-        what had to be assumed, as pairs of study and remark.
+        reason; no listed run is left out. A run is incomplete if it lacks, on validation or test, a
+        metric that at least half of the runs of its setting have on both. `attrs["remarks"]` holds
+        the remarks of the sweeps on their runs, and assumptions that had to be made, as pairs of
+        study and remark.
 
     Raises:
-        StudyError: If a folder is no study, or a study has no runs.
+        StudyError: If a folder is not a study, or a study has no runs.
     """
     paths = [folders] if isinstance(folders, (str, Path)) else list(folders)
     if not paths:
@@ -82,7 +82,7 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _goal(path: Path) -> str | None:
-    """Returns what a search looked for, if not for the front; None of other studies."""
+    """Returns the goal of a search, unless it is the front; None for other studies."""
     try:
         told = records.json_object(path / "search.json").get("search")
     except (records.DamagedError, OSError):
@@ -92,13 +92,13 @@ def _goal(path: Path) -> str | None:
 
 
 def read_list(path: Path) -> dict[str, Any]:
-    """Returns what `study.json` says: `name`, `baseline`, `runs` and `remarks`, each or None.
+    """Returns the entries of `study.json`: `name`, `baseline`, `runs` and `remarks`, or None each.
 
-    What it says of each run is as it stands there, but for the hash; `run_record.read` checks it.
-    A folder without the file is a study too, if it holds `runs/`.
+    The entries of each run are unchecked, except for the hash; `run_record.read` checks them.
+    A folder with `runs/` but without the file is a study too.
 
     Raises:
-        StudyError: If the folder is no study, or the file is damaged.
+        StudyError: If the folder is not a study, or the file is damaged.
     """
     content = records.study_list(path)
     if not content:
@@ -115,10 +115,10 @@ def read_list(path: Path) -> dict[str, Any]:
 
 
 def runs_of(path: Path, listed: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yields the folder of each run, with what `read_list` says of it: nothing for unknown ones.
+    """Yields the folder of each run, with its entries of `read_list`: {} for unlisted runs.
 
     Raises:
-        StudyError: If the folder of the runs is a link, which may lead anywhere.
+        StudyError: If the folder of the runs is a link, which could lead anywhere.
     """
     folder = path / "runs"
     if folder.is_symlink():
@@ -137,10 +137,10 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def _parameters(rows: list[dict[str, Any]]) -> list[str]:
-    """Spreads the parameters over the rows, without those that are the seed.
+    """Adds the parameters to the rows, except for those that hold the seed.
 
     Returns:
-        A sentence if the parameters of some runs are known only as far as the study lists them.
+        A remark if the parameters of some runs are known only from the study's list.
     """
     ended = [row for row in rows if row["status"] == "finished"]
     silent = [row for row in ended if not row["recorded"]]
@@ -148,7 +148,7 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
         row.update(
             status="damaged", reason="checkpoints/run.json, which holds its parameters, is missing"
         )
-    # The list may name a parameter by another module than the one that defines it.
+    # The list may qualify a parameter with another module than the one that defines it.
     own = {_end(name): name for row in rows for name in row["recorded"]}
     found = []
     for row in rows:
@@ -169,9 +169,9 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _told(row: Mapping[str, Any], name: str, value: Any) -> Any:
-    """Returns the value of a parameter; of equal weights, which are recorded as None, themselves.
+    """Returns the value of a parameter; for weights recorded as None, the equal weights.
 
-    A value of None would be missing in every table, like that of a parameter of other methods.
+    None would be shown as missing in every table, like a parameter that only other methods have.
     """
     shares = row["task_weights"]
     if value is not None or not shares or not name.endswith(f".{row['combiner']}.weights"):
@@ -184,11 +184,11 @@ def _end(name: str) -> str:
 
 
 def _seeds(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
-    """Returns the parameters that are the seed in every run: they tell no configurations apart."""
+    """Returns the parameters equal to the seed in every run, which identify no configuration."""
     both = list(zip([row["seed"] for row in rows], found, strict=True))
     several = len({seed for seed, _ in both} - {None}) > 1
     names = dict.fromkeys(name for values in found for name in values) if several else ()
-    # A run branches from one of its own seed.
+    # A run branches from a run with the same seed.
     return {"experiment.Training.seed", "experiment.Checkpoints.branch_from"} | {
         name
         for name in names
@@ -197,7 +197,7 @@ def _seeds(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> set[str]:
 
 
 def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
-    """Fills in the roles that the study does not tell; returns what had to be assumed."""
+    """Fills in roles that the study does not record; returns the assumptions that were made."""
     ended = [row for row in rows if row["status"] == "finished"]
     silent = [row for row in ended if row["static"] is None]
     for row in rows:
@@ -224,7 +224,7 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    """Marks finished runs in which a metric is missing that is compared in their setting."""
+    """Marks finished runs that lack a metric that is compared in their setting."""
     settings = with_setting(table)["setting"]
     groups = table.groupby([table["study"], settings], sort=False)
     lacking = pd.concat([metric_sets.incomplete(runs) for _, runs in groups])

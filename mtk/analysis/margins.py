@@ -1,4 +1,4 @@
-"""How far models lie beyond a front, in units of its width."""
+"""Margins: distances of models beyond a front, in units of its width."""
 
 import itertools
 import math
@@ -12,27 +12,27 @@ from scipy.spatial import ConvexHull
 
 from mtk.analysis.fronts import non_dominated
 
-# Points of the curve between two weights.
+# Number of pieces of the curve between two weights.
 _STEPS = 8
-# How far the curve is continued beyond its ends, in widths.
+# Length of the extrapolation of the curve beyond its ends, in widths.
 _BEYOND = 10.0
 _ROUNDING = 1e-9
-# Of values in units of the largest one.
+# Decimals to which values are rounded, in units of the largest one.
 _DECIMALS = 14
-# By what factor the width changes, in a task, where it hangs on one model.
+# Factor by which the width in a task must change for it to depend on one model.
 _HINGE = 1.25
-# Of more pieces between models, only those on the hull are tried.
+# With more pieces between models than this, only those on the convex hull are tried.
 _MOST_CHORDS = 200
 
 
 class Front(NamedTuple):
-    """What static weights reach: points, and the pieces between them.
+    """The front of static weights: points, and the pieces between them.
 
     Attributes:
-        points: `(N, K)`, measured models; less is better.
+        points: `(N, K)`, measured models; lower is better.
         pieces: `(M, K, K)`, simplices with K corners each.
-        measured: `(M,)`, whether a piece lies between measured models or continues the front.
-        smooth: `(M,)`, whether such a piece is one of the curve or surface over the weights.
+        measured: `(M,)`, whether a piece lies between measured models; else it extrapolates.
+        smooth: `(M,)`, whether such a piece belongs to the curve or surface over the weights.
     """
 
     points: np.ndarray
@@ -42,18 +42,18 @@ class Front(NamedTuple):
 
 
 class Margins(NamedTuple):
-    """How far points lie beyond a front.
+    """Distances of points beyond a front.
 
     Attributes:
-        amount: `(N,)`, by how much a point must get worse in every task until it meets the front;
-            negative if the front is better. Where the front is not met, that of the corner.
-        inside: `(N,)`, whether that is between measured models. Elsewhere the front is continued,
-            or not met at all: a model that was not measured may do as well.
-        least: `(N,)`, the amount where the front is met; elsewhere by how much the point is better
-            than the best measured values of all tasks together.
+        amount: `(N,)`, by how much a point must get worse in every task to meet the front; negative
+            if the front is better. If the point does not meet the front, `corner`.
+        inside: `(N,)`, whether it meets the front between measured models. Otherwise the front is
+            extrapolated or not met at all, and a model that was not measured may do as well.
+        least: `(N,)`, `amount` if the front is met; otherwise by how much the point is better than
+            the best measured values of all tasks together.
         corner: `(N,)`, the same distance to the measured models alone, never less than `amount`.
-        smooth: `(N,)`, that to the smooth part of the front where it is met, elsewhere `amount`,
-            which it is never less than. What is lowest of many pieces is low by luck, too.
+        smooth: `(N,)`, the distance to the smooth part of the front, at least `amount`, or `amount`
+            if that part is not met. The lowest of many pieces is partly low by chance.
     """
 
     amount: np.ndarray
@@ -66,20 +66,20 @@ class Margins(NamedTuple):
 def front_of(points: np.ndarray, weights: np.ndarray | None = None) -> Front:
     """Returns the front of static models.
 
-    Two tasks and known weights: each task's value is a monotone function of the logit of the
-    weight (isotonic means, PCHIP between them), continued in a straight line at both ends. Three
-    tasks: a thin-plate spline over the logarithms of the weights' ratios, between the models.
-    Chords join the models in any case, and what is lowest counts.
+    For two tasks with known weights, each task's value is a monotone function of the logit of the
+    weight (isotonic means, interpolated by PCHIP), with linear extrapolation at both ends. For
+    three tasks, it is a thin-plate spline over the log-ratios of the weights, between the models.
+    In all cases, chords join the models, and the lowest piece counts.
 
     Args:
-        points: `(N, K)`; less is better.
+        points: `(N, K)`; lower is better.
         weights: `(N, K)`, all positive; None if unknown.
     """
     number, num_tasks = points.shape
     front = _chords(points)
     if weights is None or number <= num_tasks:
         return front
-    # Orthonormal coordinates of the logarithms' differences: no task is told from the others.
+    # Orthonormal coordinates of the differences of the logarithms, symmetric in the tasks.
     places = np.log(weights) @ helmert(num_tasks).T
     if num_tasks == 2 and len(np.unique(places)) > 1:
         return _joined(_curve(points, places[:, 0]), front)
@@ -94,7 +94,7 @@ def _joined(first: Front, second: Front) -> Front:
 
 
 def margins(points: np.ndarray, front: Front) -> Margins:
-    """Returns how far points `(N, K)` lie beyond a front."""
+    """Returns the margins of points `(N, K)` over a front."""
     corner = (front.points[None] - points[:, None]).max(2).min(1)
     beyond_all = (front.points.min(0) - points).min(1)
     if not len(front.pieces):
@@ -110,8 +110,8 @@ def margins(points: np.ndarray, front: Front) -> Margins:
 
 
 def _surface(points: np.ndarray, places: np.ndarray) -> Front:
-    """Returns small triangles on a smooth surface over the plane of the weights."""
-    from matplotlib.tri import Triangulation, UniformTriRefiner  # For three tasks alone.
+    """Returns a triangulated smooth surface over the plane of the weights."""
+    from matplotlib.tri import Triangulation, UniformTriRefiner  # Only needed for three tasks.
 
     unique, means, _ = _means_at(points, places.round(9))
     fine = UniformTriRefiner(Triangulation(*unique.T)).refine_triangulation(subdiv=2)
@@ -121,7 +121,7 @@ def _surface(points: np.ndarray, places: np.ndarray) -> Front:
 
 
 def _means_at(points: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the places, each once, with the mean of the points there, and how many they are."""
+    """Returns the unique places, with the mean and the number of the points at each."""
     unique, index = np.unique(places, axis=0, return_inverse=True)
     number = np.bincount(index.ravel())
     sums = np.stack([np.bincount(index.ravel(), values) for values in points.T], axis=1)
@@ -130,7 +130,7 @@ def _means_at(points: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _curve(points: np.ndarray, places: np.ndarray) -> Front:
     place, means, number = _means_at(points, places)
-    # More weight on a task makes it no worse.
+    # A task does not get worse with more weight.
     monotone = np.stack(
         [
             isotonic_regression(means[:, task], weights=number, increasing=bool(task)).x
@@ -148,9 +148,9 @@ def _curve(points: np.ndarray, places: np.ndarray) -> Front:
 
 
 def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Returns a point far beyond an end, on the line through it and the next one that differs.
+    """Returns a point far beyond an end, on the line through it and the next different knot.
 
-    Where the front is convex that line is better than what static weights can reach.
+    If the front is convex, that line is better than anything static weights can reach.
     """
     steps = end - knots
     away = steps[np.abs(steps).max(1) > _ROUNDING]
@@ -158,19 +158,19 @@ def _continued(end: np.ndarray, knots: np.ndarray) -> np.ndarray:
 
 
 def _chords(points: np.ndarray) -> Front:
-    """Returns the pieces between models among which the lowest one is, wherever it is met."""
+    """Returns pieces between models that include the lowest one wherever the front is met."""
     num_tasks = points.shape[1]
     chosen = points[non_dominated(points)]
     if math.comb(len(chosen), num_tasks) <= _MOST_CHORDS:
         corners = list(itertools.combinations(range(len(chosen)), num_tasks))
-    else:  # Joggled, since points may lie in a plane.
+    else:  # Joggled, since the points may be coplanar.
         corners = ConvexHull(chosen, qhull_options="QJ").simplices.tolist()
     pieces = chosen[np.array(corners, int).reshape(-1, num_tasks)]
     return Front(points, pieces, np.ones(len(pieces), bool), np.zeros(len(pieces), bool))
 
 
 def _met(points: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """Returns `(N, M)`: how far each point is from each piece along the diagonal, else infinity.
+    """Returns `(N, M)`, distances of points to pieces along the diagonal, infinite if not met.
 
     The point p meets the simplex with corners v where p + t 1 = sum_j a_j v_j, a in the simplex.
     """
@@ -188,13 +188,13 @@ def _met(points: np.ndarray, pieces: np.ndarray) -> np.ndarray:
 
 
 class Hinge(NamedTuple):
-    """A static model on whose being dominated, or not, the width of the front hangs.
+    """A static model that determines the width of the front by being dominated or not.
 
     Attributes:
-        model: Its position.
+        model: Position of the model.
         amount: By how much it is better than each other model in some task, in widths; negative if
             it is dominated.
-        width: `(K,)`, the width of the front if it were not there, or stood on the front after all.
+        width: `(K,)`, the width of the front without it, or, if it is dominated, with it.
     """
 
     model: int
@@ -203,11 +203,11 @@ class Hinge(NamedTuple):
 
 
 def hinge(points: np.ndarray, close: float) -> Hinge | None:
-    """Returns the model that changes the width most by a small change of itself, if one does.
+    """Returns the model that, by a small change of itself, changes the width most, if any does.
 
     Args:
-        points: `(N, K)`; less is better.
-        close: What is a small change, in widths of the front.
+        points: `(N, K)`; lower is better.
+        close: Largest change that counts as small, in widths of the front.
     """
     width, front = widths(points), points[non_dominated(points)]
     found = []
@@ -222,9 +222,9 @@ def hinge(points: np.ndarray, close: float) -> Hinge | None:
 
 
 def widths(points: np.ndarray) -> np.ndarray:
-    """Returns `(K,)`: how far the non-dominated points spread in each task.
+    """Returns `(K,)`, the range of the non-dominated points in each task.
 
-    With one such point, the spread of all; where there is none, 1: see `has_width`.
+    If there is only one such point, the range of all points; 1 if that is zero: see `has_width`.
     """
     rounded = _rounded(points)
     front = non_dominated(rounded)
@@ -235,14 +235,14 @@ def widths(points: np.ndarray) -> np.ndarray:
 
 
 def has_width(points: np.ndarray) -> np.ndarray:
-    """Returns `(K,)`: in which tasks the points differ, so that their spread is a unit."""
+    """Returns `(K,)`, whether the points differ in a task, so that their range can be a unit."""
     return np.ptp(_rounded(points), axis=0) > 0
 
 
 def _rounded(points: np.ndarray) -> np.ndarray:
-    """Returns the points in units of each task's largest value.
+    """Returns the points in units of each task's largest value, rounded.
 
-    Means of the same values in another order differ by rounding, which is no width.
+    Means of the same values in another order differ by rounding errors, which are not a width.
     """
     size = np.abs(points).max(0)
     return (points / np.where(size > 0, size, 1.0)).round(_DECIMALS)

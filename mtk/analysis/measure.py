@@ -1,4 +1,4 @@
-"""What test says of the selected models, seed by seed."""
+"""Test values of the selected models, seed by seed."""
 
 import functools
 import warnings
@@ -18,7 +18,7 @@ from mtk.analysis.select import STATIC, best_of_each, select, weighting
 from mtk.example_values import ExampleValues
 
 FILE = "test_examples.npz"
-# As many degrees of freedom, and one more, has what is said of the test set.
+# Number of groups of test examples; their variance has one degree of freedom less.
 GROUPS = 32
 _LARGEST = 64 << 20
 _RUN = ["label", "configuration", "seed"]
@@ -29,10 +29,10 @@ class Models:
     """Models that were measured at the same seeds.
 
     Attributes:
-        values: `(N, S, K)` for N models, S seeds and K tasks; less is better.
-        weights: `(N, K)`, all positive, if these are static models and they are known.
-        examples: `(N, S, G, K)`, values over G groups of test examples, the same ones for all
-            models and seeds; their mean is `values`. None if that is not known.
+        values: `(N, S, K)` for N models, S seeds and K tasks; lower is better.
+        weights: `(N, K)`, all positive, for static models with known weights; otherwise None.
+        examples: `(N, S, G, K)`, values over G groups of test examples, the same groups for all
+            models and seeds; their mean is `values`. None if unknown.
     """
 
     values: np.ndarray
@@ -45,10 +45,10 @@ class Measured:
     """Selected models at the seeds that all of them have.
 
     Attributes:
-        models: By method, the static ones under `STATIC`; methods without a model are not there.
-        configurations: By method, those of its models.
-        seeds: Which ones.
-        remarks: What was left out, and why; what the reader must know.
+        models: Models by method, static ones under `STATIC`; methods without a model are left out.
+        configurations: Configurations of the models, by method.
+        seeds: The common seeds.
+        remarks: What was left out and why, and other notes for the reader.
     """
 
     models: dict[str, Models]
@@ -58,14 +58,14 @@ class Measured:
 
 
 def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
-    """Returns the second stage of a study; of one without, seeds that did not select.
+    """Returns the models of a study's second stage, or, without one, of seeds that did not select.
 
     Args:
         runs: A row for each run: `method`, `configuration`, `static` (whether it trained with
             static weights), `weights` (`{task: share}` of those, or None), `seed`, `stage` (or
-            None), `status`, `monitored` (what validation selected by; less is better), the
-            metrics, and `examples` (`GroupedExamples` or None) if anything is known of them.
-        objectives: What is compared.
+            None), `status`, `monitored` (the value that selects on validation; lower is better),
+            the metrics, and optionally `examples` (`GroupedExamples` or None).
+        objectives: The objectives to compare.
     """
     runs = runs.assign(label=runs["method"].where(~runs["static"].astype(bool), STATIC))
     remarks: list[str] = []
@@ -110,14 +110,14 @@ def _deviations(
     seeds: Sequence[int],
     objectives: Sequence[Objective],
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Returns what groups of test examples do, `(N * S, G, K)` by method, if all runs tell.
+    """Returns the deviations over groups of test examples, `(N * S, G, K)` by method.
 
     Returns:
-        The deviations, empty where a run does not tell them or has other examples; and a sentence
-        that says so.
+        The deviations, empty if a run did not record them or has other examples; and a remark that
+        says so.
     """
     if "examples" not in staged or not keys or len(seeds) < 2:
-        return {}, []  # Without an interval nothing is added to it.
+        return {}, []  # There is no interval to widen.
     known = staged.drop_duplicates(_RUN).set_index(_RUN)["examples"]
     found = {label: list(known.reindex(own)) for label, own in keys.items()}
     every = [each for own in found.values() for each in own]
@@ -153,7 +153,7 @@ def _deviations(
 
 
 def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
-    """Returns test values by label, configuration and seed, where all are known; less is better."""
+    """Returns test values by label, configuration and seed, if all are known; lower is better."""
     values = points(staged, objectives, "test")
     usable = (staged["status"] == "finished").to_numpy() & np.isfinite(values).all(1)
     table = staged[_RUN].reset_index(drop=True).join(pd.DataFrame(values))
@@ -161,9 +161,9 @@ def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFra
 
 
 def _one_a_weighting(staged: pd.DataFrame, own: list[str]) -> list[str]:
-    """Returns the model of each weighting that is best in validation, of those measured.
+    """Returns each weighting's best measured model on validation.
 
-    A sweep that went on after failures may have selected another one than before.
+    A sweep that continued after failures may have selected another model than before.
     """
     by_model = staged[staged["configuration"].isin(own)].groupby("configuration")
     weights, values = by_model["weights"].first(), by_model["monitored"].mean()
@@ -177,12 +177,12 @@ def _one_a_weighting(staged: pd.DataFrame, own: list[str]) -> list[str]:
 def _other_seeds(
     runs: pd.DataFrame, objectives: Sequence[Objective]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the selected models with the seeds that did not select, where no stage is known."""
+    """Returns the selected models at the seeds that did not select, if stages are unknown."""
     finished = runs[runs["status"] == "finished"]
     numbers = finished.drop_duplicates(_RUN)["seed"].value_counts()
     if not len(numbers):
         return finished, ["No run has finished."]
-    # The seed of most runs, the smallest one of several.
+    # The seed with the most runs; the smallest one if several have as many.
     first = min(numbers.index[numbers == numbers.max()])
     chosen = select(finished[finished["seed"] == first], objectives)
     keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
@@ -212,7 +212,7 @@ def _shares(
 
 
 def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -> list[str]:
-    """Returns a sentence for each method of which models lack a seed."""
+    """Returns a remark for each method with models that lack a seed."""
     said = []
     shown = _numbers(seeds) or "that most models have"
     for label, own in staged.groupby("label", sort=False):
@@ -234,19 +234,19 @@ def _numbers(seeds: Iterable[float]) -> str:
 
 
 class GroupedExamples(NamedTuple):
-    """A run's metrics over random groups of its test examples, the same ones for all runs.
+    """A run's metrics over random groups of its test examples, the same groups for all runs.
 
     Attributes:
-        deviations: By `<task>/<metric>`, `(GROUPS,)`: how far the value over each group is from
-            that over all, to first order; the mean is zero.
-        orders: By the same names, what tells the examples and their order from others.
+        deviations: By `<task>/<metric>`, `(GROUPS,)`: the difference between the value over each
+            group and that over all examples, to first order; the mean is zero.
+        orders: By the same names, identifiers of the examples and their order.
     """
 
     deviations: dict[str, np.ndarray]
     orders: dict[str, str]
 
     def of(self, objectives: Sequence[Objective]) -> np.ndarray | None:
-        """Returns the deviations `(GROUPS, K)` where less is better; None if one is not known."""
+        """Returns deviations `(GROUPS, K)` of values to minimize; None if one is not known."""
         names = [f"{o.task}/{o.metric}" for o in objectives]
         if any(name not in self.deviations for name in names):
             return None
@@ -255,7 +255,7 @@ class GroupedExamples(NamedTuple):
 
 
 def examples_of(runs: pd.DataFrame) -> pd.Series:
-    """Returns the examples of each run that may measure, None where there are none."""
+    """Returns the grouped examples of each run that may be measured; None without examples."""
     staged = (runs["stage"] == MEASURE).any()
     asked = (runs["status"] == "finished") & ((runs["stage"] != SELECT) | (not staged))
     found = [_examples(str(p)) if a else None for p, a in zip(runs["path"], asked, strict=True)]
@@ -264,7 +264,7 @@ def examples_of(runs: pd.DataFrame) -> pd.Series:
 
 @functools.lru_cache(maxsize=4096)
 def _examples(path: str) -> GroupedExamples | None:
-    """Returns the examples of a run folder; None if it has none, or they are damaged."""
+    """Returns the grouped examples of a run folder; None if they are missing or damaged."""
     try:
         with records.opened(Path(path) / FILE, _LARGEST) as file:
             return grouped(example_values.read(file))
@@ -276,15 +276,15 @@ def _examples(path: str) -> GroupedExamples | None:
 
 
 def grouped(found: ExampleValues) -> GroupedExamples:
-    """Returns examples in groups.
+    """Returns the deviations over groups of examples.
 
-    Each group's deviation is the sum of its examples' influence on the mean, times the number of
+    The deviation of a group is the sum of its examples' influences on the mean, times the number of
     groups.
     """
     step = -(-int(max(found.sizes, default=1)) // max(found.values.shape[1], 1))
     deviations, orders = {}, {}
     for row, name in enumerate(found.names):
-        # Of examples that were thinned out, as many are kept as make a smaller test set.
+        # If the examples were subsampled, keeps as many of a smaller test set as were recorded.
         kept = -(-int(found.sizes[row]) // step)
         values, counts = found.values[row, :kept], found.counts[row, :kept].astype(float)
         if not kept or not counts.sum() > 0 or not np.isfinite(values).all():
@@ -300,5 +300,5 @@ def grouped(found: ExampleValues) -> GroupedExamples:
 
 @functools.lru_cache(maxsize=64)
 def _groups(number: int) -> np.ndarray:
-    """Returns the group of each example, at random, so that their order says nothing."""
+    """Returns a random group for each example, so that the order of examples has no effect."""
     return np.random.default_rng(0).permutation(number) % GROUPS

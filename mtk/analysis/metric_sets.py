@@ -1,4 +1,4 @@
-"""What is compared: a metric of each task, which way it is better, and which runs have it."""
+"""Sets of metrics to compare, one per task, their directions, and the runs that have them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,18 +10,18 @@ import pandas as pd
 from mtk import monitor
 from mtk.analysis.schema import SPLITS
 
-# A metric that fewer of the runs have is left out, and not they for lacking it.
+# If a smaller share of the runs has a metric, the metric is left out instead of the other runs.
 _SHARE = 0.5
 _CONFIGURED = "experiment.Training.monitor"
 _METRIC = re.compile(rf"^({'|'.join(SPLITS)})/([^/]+)/(.+)$")
 
 
 class UnavailableError(Exception):
-    """A figure or table that the study's data do not allow, with the reason."""
+    """Raised for a figure or table that the study's data do not allow, with the reason."""
 
 
 def is_metric(column: object) -> bool:
-    """Tells columns of metrics, `<split>/<task>/<metric>`, from others."""
+    """Returns whether a column is a metric, `<split>/<task>/<metric>`."""
     return _METRIC.match(str(column)) is not None
 
 
@@ -32,7 +32,7 @@ class Objective:
     Attributes:
         task: Name of the task.
         metric: Name of the metric.
-        sign: 1 where lower is better, -1 where higher is.
+        sign: 1 if lower is better, -1 if higher is better.
     """
 
     task: str
@@ -48,16 +48,16 @@ class Objective:
 
 
 class MetricSets(dict[str, list[Objective]]):
-    """Sets of objectives by name; looking up one that is not there raises UnavailableError."""
+    """Sets of objectives by name; looking up a missing one raises an `UnavailableError`."""
 
     def __missing__(self, name: str) -> list[Objective]:
         raise UnavailableError(f"no run has the metric {name!r} for every task")
 
     @property
     def loss(self) -> str:
-        """The name of the set by which runs are compared as by their losses.
+        """The name of the set that compares runs by their losses.
 
-        The cross-entropy, where it was recorded beside a training loss that smooths the labels.
+        The cross-entropy, if it was recorded in addition to a training loss with label smoothing.
         """
         return "cross_entropy" if "cross_entropy" in self else "loss"
 
@@ -65,15 +65,15 @@ class MetricSets(dict[str, list[Objective]]):
 def directions(
     table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
 ) -> dict[tuple[str, str], int]:
-    """Returns 1 where less of a metric is better, -1 where more is, by task and metric.
+    """Returns 1 if lower is better and -1 if higher is better, by task and metric.
 
-    As the runs recorded it; less of a loss is better anyway. Metrics of which nobody said are not
-    there.
+    Directions are those that the runs recorded; for losses, lower is always better. Metrics of
+    unknown direction are left out.
 
     Args:
-        table: As `load` makes it.
-        higher: Names of metrics of which more is better, whatever is recorded.
-        lower: Names of metrics of which less is better, whatever is recorded.
+        table: The result of `load`.
+        higher: Names of metrics for which higher is better, regardless of the record.
+        lower: Names of metrics for which lower is better, regardless of the record.
     """
     found = {
         (task, name): 1 if which == monitor.MIN else -1
@@ -108,16 +108,16 @@ def by_task(table: pd.DataFrame) -> dict[str, list[str]]:
 def find_metric_sets(
     table: pd.DataFrame, higher: Iterable[str] = (), lower: Iterable[str] = ()
 ) -> tuple[MetricSets, list[str]]:
-    """Returns the sets of objectives, one for each task, in which runs can be compared.
+    """Returns the sets of objectives, one per task in each, in which runs can be compared.
 
-    Those that selected the runs come first. Metrics that all tasks share make one set each. Where
-    the tasks have different metrics, each makes a set with the first one, beside the loss, of every
-    other task.
+    The set that selected the runs comes first. Each metric that all tasks share makes a set. If
+    the tasks have different metrics, each of these makes a set with the first metric, other than
+    the loss, of every other task.
 
     Args:
-        table: As `load` makes it.
-        higher: As in `direction`.
-        lower: As in `direction`.
+        table: The result of `load`.
+        higher: As in `directions`.
+        lower: As in `directions`.
 
     Returns:
         `{name: objectives}`, and the names of metrics whose direction is unknown.
@@ -141,9 +141,9 @@ def find_metric_sets(
 
 
 def _pairings(own: list[list[str]]) -> list[list[str]]:
-    """Returns sets of one metric a task: the first ones, then each other one with the first ones.
+    """Returns sets of a metric per task: all first ones, then each other one with the first ones.
 
-    All combinations would grow exponentially with the tasks.
+    The number of all combinations would grow exponentially with the number of tasks.
     """
     if not own or not all(own):
         return []
@@ -153,25 +153,25 @@ def _pairings(own: list[list[str]]) -> list[list[str]]:
 
 
 def _title(metrics: Sequence[str]) -> str:
-    """Returns the name of a set with one metric of each task."""
+    """Returns the name of a set with one metric per task."""
     return metrics[0] if len(set(metrics)) == 1 else " × ".join(metrics)
 
 
 def _monitored(table: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> list[str]:
-    """Returns a metric of each task, beginning with the ones that selected the runs.
+    """Returns one metric per task, preferably one that selected the runs.
 
     Args:
-        table: As `load` makes it.
+        table: The result of `load`.
         known: Names of each task's metrics, the loss first.
 
     Returns:
-        One that selected, else the first one beside the loss, else the loss; [] if no metric
-        selected.
+        For each task, a metric that selected, else the first one other than the loss, else the
+        loss; [] if no metric selected.
     """
     told = table[table["monitor"].notna()].to_dict("records")[:1] if "monitor" in table else []
     if not told or told[0]["monitor"] in (monitor.MEAN_LOSS, monitor.RELATIVE_LOSS):
         return []
-    # An earlier version told the name of the monitor alone, which is that of a single metric.
+    # Earlier versions recorded only the name of the monitor, which is that of a single metric.
     terms = told[0].get("selected_terms")
     named = terms if isinstance(terms, dict) else [told[0]["monitor"]]
     own = {task: [n for n in names if f"{task}_{n}" in named] for task, names in known.items()}
@@ -181,18 +181,18 @@ def _monitored(table: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> list[
 
 
 def points(table: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:
-    """Returns `(N, K)` values in which less is better."""
+    """Returns values `(N, K)` with signs such that lower is better."""
     columns = [objective.column(split) for objective in objectives]
     signs = np.array([objective.sign for objective in objectives], float)
     return table.reindex(columns=columns).to_numpy(float) * signs
 
 
 def compared(runs: pd.DataFrame) -> list[str]:
-    """Returns the columns of the metrics that runs of one setting are compared by.
+    """Returns the columns of the metrics by which runs of one setting are compared.
 
-    A metric is compared if at least half of the runs with a result have it, in validation
-    as well as in test, unless that is sealed. Single-task runs do not count, since they lack the
-    other tasks.
+    A metric is compared if at least half of the runs with a result have it on validation and,
+    unless that is sealed, on test. Single-task runs do not count, since they lack the other
+    tasks.
     """
     metrics = [column for column in runs if is_metric(column)]
     ended = _ended(runs)[lambda t: t["role"] != "single"]
@@ -206,9 +206,9 @@ def compared(runs: pd.DataFrame) -> list[str]:
 
 
 def constant(runs: pd.DataFrame) -> Iterator[str]:
-    """Yields a sentence for each metric that has one value in the test of all finished runs.
+    """Yields a sentence for each metric that has the same test value in all finished runs.
 
-    Such as an AUC, zero where the split has no positive example.
+    An example is an AUC, which is zero if the split has no positive example.
     """
     finished = runs[runs["status"] == "finished"]
     for column in compared(runs) if len(finished) > 1 else ():
@@ -223,7 +223,7 @@ def constant(runs: pd.DataFrame) -> Iterator[str]:
 
 
 def is_sealed(runs: pd.DataFrame) -> bool:
-    """Whether the test of all finished runs is sealed: then validation is all that is known."""
+    """Whether the test split of all finished runs is sealed, so that only validation is known."""
     ended = _ended(runs)
     return "sealed" in runs and len(ended) > 0 and bool(ended["sealed"].eq(True).all())
 
@@ -233,8 +233,8 @@ def _ended(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def incomplete(runs: pd.DataFrame) -> pd.Series:
-    """Returns what finished runs lack of the metrics that are compared; "" for whole ones."""
-    # The training split decides nothing: figures leave out what it lacks.
+    """Returns which compared metrics each finished run lacks; "" for complete runs."""
+    # The training split decides nothing: figures leave out its missing values.
     columns = [column for column in compared(runs) if not column.startswith("train/")]
     affected = (runs["status"] == "finished") & (runs["role"] != "single")
     texts = pd.Series("", runs.index, dtype=object)
@@ -248,7 +248,7 @@ def incomplete(runs: pd.DataFrame) -> pd.Series:
 
 
 def left_out(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns each `metric` that is not compared, and how many runs have it in each split."""
+    """Returns each `metric` that is not compared, with the number of runs that have it by split."""
     known = {column.partition("/")[2] for column in compared(runs)}
     rows: dict[str, dict[str, object]] = {}
     for column in runs:
@@ -262,8 +262,8 @@ def left_out(runs: pd.DataFrame) -> pd.DataFrame:
 def monitors(table: pd.DataFrame) -> pd.Series:
     """Returns the monitor of each run of a table.
 
-    A finished run that does not say was selected by the mean of its losses. One that has not
-    finished has the monitor of those that are configured alike.
+    A finished run without a recorded monitor was selected by the mean of its losses. A run that has
+    not finished gets the monitor of the runs with the same configuration.
     """
     known = table["monitor"] if "monitor" in table else pd.Series(None, table.index, dtype=object)
     known = known.where(known.notna() | (table["status"] != "finished"), monitor.MEAN_LOSS)
@@ -274,9 +274,9 @@ def monitors(table: pd.DataFrame) -> pd.Series:
 
 
 def selected_values(runs: pd.DataFrame) -> np.ndarray | None:
-    """Returns `(N,)`: what finished runs were selected by, in one unit; less is better.
+    """Returns `(N,)`, the selection values of finished runs in one unit; lower is better.
 
-    None if one of them does not say, as those of earlier versions.
+    None if a run did not record its value, as in earlier versions.
 
     Raises:
         mtk.monitor.DifferentMonitorsError: If they were selected by different monitors.
@@ -286,15 +286,15 @@ def selected_values(runs: pd.DataFrame) -> np.ndarray | None:
 
 
 def selected_or_mean(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
-    """Returns `(N,)`, as `selected_values`; where these are not known, the mean in validation."""
+    """Returns `selected_values`, or, if these are not known, means on validation `(N,)`."""
     values = selected_values(runs)
     return points(runs, objectives, "validation").mean(1) if values is None else values
 
 
 def loss_units(runs: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray | None:
-    """Returns `(K,)`: what the tasks' losses are divided by before a mean over them.
+    """Returns `(K,)`, the divisors of the tasks' losses for a mean over tasks.
 
-    None unless losses are compared and the runs were selected by relative ones.
+    None unless losses are compared and the runs were selected by relative losses.
     """
     found = _selected_runs(runs)
     if not found or any(objective.metric != "loss" for objective in objectives):

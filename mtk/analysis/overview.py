@@ -1,4 +1,4 @@
-"""Runs and studies of a folder at a glance."""
+"""Overview of the runs and studies in a folder."""
 
 import os
 from collections import Counter
@@ -13,7 +13,7 @@ from mtk.errors import StudyError
 
 
 def runs(place: Path) -> list[list[str]]:
-    """Returns the rows of a table of the runs of a folder or a study, its head first.
+    """Returns the rows of a table of the runs in a folder or study, with the header first.
 
     Raises:
         StudyError: If the study's list is damaged.
@@ -27,10 +27,10 @@ def runs(place: Path) -> list[list[str]]:
 
 
 def studies(place: Path) -> list[list[str]]:
-    """Returns the rows of a table of the studies in a folder, or of one study, its head first.
+    """Returns the rows of a table of the studies in a folder, or of one study, header first.
 
     Raises:
-        StudyError: If it is one study, and its list is damaged.
+        StudyError: If `place` is a single study and its list is damaged.
     """
     head = ["study", "runs", "states", "methods"]
     if os.path.lexists(place / "study.json"):
@@ -62,7 +62,7 @@ def _number(value: float | None) -> str:
 def _study_or_fault(path: Path) -> list[str]:
     try:
         return _study(path)
-    except (StudyError, OSError) as error:  # The others are to be seen all the same.
+    except (StudyError, OSError) as error:  # The others are still shown.
         return [plain_text.name(path.name), "", plain_text.sentence(str(error)), ""]
 
 

@@ -1,4 +1,4 @@
-"""How far methods lie beyond static weights, and what seeds and gaps in the grid do to that."""
+"""Margins of methods over static weights, and the effects of seeds and gaps in the grid on them."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,40 +12,40 @@ from mtk.analysis.margins import Margins, front_of, margins, widths
 from mtk.analysis.measure import Models
 
 FRONT, MEAN, WORST_TASK, UTILITY = "front", "mean over tasks", "worst task", "expected utility"
-# From so many tasks on hardly any model dominates another.
+# With at least this many tasks, hardly any model dominates another.
 _MANY_TASKS = 4
-# Preferences over tasks that the expected utility is a mean of.
+# Number of preferences over tasks that the expected utility averages.
 _USERS = 512
-# A method whose variance exceeds the others' at this level keeps its own.
+# A method whose variance exceeds that of the others at this level is not pooled with them.
 _NOISIER = 0.99
-# Methods whose variances together exceed that of all models at this level have their own one.
+# If the methods' pooled variance exceeds that of all models at this level, methods use their own.
 _NOISIER_METHODS = 0.9
-# Of `Margins`, what has an error of its own.
+# Fields of `Margins` with an error of their own.
 KINDS = ("amount", "corner", "smooth")
-# Step of the numerical derivative: the weight that one seed gains in the mean.
+# Step of the numerical derivative: the additional weight of one seed in the mean.
 _STEP = 0.05
-# Of means, in widths of the front.
+# Decimals to which means are rounded, in widths of the front.
 _DECIMALS = 10
 _TINY = 1e-30
-# For each task but one, fewer static weightings that are held out tell little of the gaps.
+# With fewer held-out static weightings per task but one, the gaps are hardly known.
 _FEWEST = 5
 
 
 def asked(num_tasks: int) -> list[str]:
-    """Returns the questions that are asked of so many tasks."""
+    """Returns the questions that are asked for a number of tasks."""
     if num_tasks == 1:
         return [MEAN]
     return [FRONT, MEAN] if num_tasks < _MANY_TASKS else [MEAN, WORST_TASK, UTILITY]
 
 
 class Error(NamedTuple):
-    """What seeds and test examples do to N margins; a row for each of `KINDS`.
+    """The error of N margins due to seeds and test examples; one row for each of `KINDS`.
 
     Attributes:
         deviation: `(3, N)`, standard deviation over seeds, for one seed.
         freedom: `(3, N)`, its degrees of freedom.
-        lasting: `(3, N)`, variance of the margin that the test examples cause and further seeds do
-            not take away; zero where they are not known.
+        lasting: `(3, N)`, variance of the margin due to the test examples, which further seeds do
+            not reduce; zero if the examples are not known.
         lasting_freedom: `(3, N)`, its degrees of freedom.
     """
 
@@ -55,11 +55,11 @@ class Error(NamedTuple):
     lasting_freedom: np.ndarray
 
     def at(self, seeds: np.ndarray, measured: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns standard errors `(3, N, S)` after so many seeds, and their degrees of freedom.
+        """Returns standard errors `(3, N, S)` for numbers of seeds, and their degrees of freedom.
 
         Args:
-            seeds: `(S,)`, how many.
-            measured: How many there were.
+            seeds: `(S,)`, numbers of seeds.
+            measured: The number of seeds that were measured.
 
         Reference:
             Satterthwaite, *An approximate distribution of estimates of variance components* (1946).
@@ -73,20 +73,20 @@ class Error(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """The largest margin of a static weighting over the others; NaN without one to hold out."""
+    """Largest margin of a static weighting over the others; NaN if none can be held out."""
 
     inside: float
     anywhere: float
 
 
 class PairedMargins:
-    """Margins over the means of seeds, in widths of the front.
+    """Margins of means over seeds, in widths of the front.
 
     Args:
         static: The static models, one for each weighting.
         methods: Each method's models, at the same seeds.
-        question: One of those that `asked` names.
-        units: `(K,)`, in which tasks are added up for the mean; by default each one's width.
+        question: One of those that `asked` returns.
+        units: `(K,)`, units of the tasks for the mean; by default the widths of the front.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class PairedMargins:
         units: np.ndarray | None,
     ):
         scale = widths(static.values.mean(1))
-        # Differences alone count, and small ones of large numbers are lost in products.
+        # Only differences matter, and small differences of large numbers are lost in products.
         center = static.values.mean((0, 1))
         self.static = (static.values - center) / scale
         self.methods = [(models.values - center) / scale for models in methods.values()]
@@ -115,7 +115,7 @@ class PairedMargins:
         """Returns the margins of each method, then of each static model over the other ones.
 
         Args:
-            seed: Which one counts a little more in the means, if any.
+            seed: A seed to weigh slightly more in the means, if any.
         """
         moved = None if seed is None else [each[:, seed] for each in (self.static, *self.methods)]
         static, methods = self._means(moved)
@@ -129,11 +129,11 @@ class PairedMargins:
         return list(map(self._against(static, np.ones(len(static), bool)), methods))
 
     def _against(self, static: np.ndarray, rest: np.ndarray) -> Callable[[np.ndarray], Margins]:
-        """Returns what finds the margins of models `(N, K)` over some static ones."""
+        """Returns a function from models `(N, K)` to their margins over some static ones."""
         if self.question == FRONT:
             weights = None if self.weights is None else self.weights[rest]
             return functools.partial(margins, front=front_of(static[rest], weights))
-        # From these means, so that what a seed does to all models cancels.
+        # The best of these means, so that the common effect of a seed on all models cancels.
         best = static.min(0)
         reached: Callable[[np.ndarray], np.ndarray] = {
             MEAN: lambda own: own @ self.shares,
@@ -143,9 +143,9 @@ class PairedMargins:
         return functools.partial(_of_numbers, reached(static[rest]).min(), reached)
 
     def _means(self, moved: Sequence[np.ndarray] | None) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns the means over seeds, a small step towards other values if there are any.
+        """Returns the means over seeds, moved a small step towards other values if given.
 
-        Rounded, since models that are equal but for rounding must not dominate one another.
+        Rounded, since models that differ only by rounding must not dominate one another.
         """
         means = [values.mean(1) for values in (self.static, *self.methods)]
         if moved is not None:
@@ -154,7 +154,7 @@ class PairedMargins:
         return static, methods
 
     def errors(self, found: list[Margins]) -> list[Error | None]:
-        """Returns what a seed does to each of `margins`; pooled over methods and static models."""
+        """Returns the errors of `margins`, pooled over methods and static models."""
         if self.num_seeds < 2:
             return [None] * len(found)
         moved = np.stack([_flat(self.margins(seed)) for seed in range(self.num_seeds)])
@@ -163,13 +163,13 @@ class PairedMargins:
         usual, freedom = pooled(variances, self.num_seeds - 1, inside)
         number = sum(len(own.amount) for own in found[: len(self.methods)])
         own, own_freedom = pooled(variances[:, :number], self.num_seeds - 1, inside[:number])
-        # Methods may all be noisier than static weights, of which there are more.
+        # All methods may be noisier than static weights, which outnumber them.
         most = usual[:, :number] * stats.f.ppf(_NOISIER_METHODS, own_freedom, freedom[:, :number])
         noisier = own > most
         usual[:, :number] = np.where(noisier, own, usual[:, :number])
         freedom[:, :number] = np.where(noisier, own_freedom, freedom[:, :number])
         kept, kept_freedom = self._lasting(found)
-        # Of static models that are held out, what is usual among the methods.
+        # Held-out static models get the median over the methods.
         parts = [np.sqrt(usual), freedom]
         for own in (kept, kept_freedom):
             more = usual.shape[1] - own.shape[1]
@@ -179,7 +179,7 @@ class PairedMargins:
         return [Error(*own) for own in zip(*(np.split(x, ends, 1) for x in parts), strict=True)]
 
     def _lasting(self, found: list[Margins]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `(3, N)`, of the margins of methods: see `lasting`."""
+        """Returns `lasting`, `(3, N)` each, for the margins of methods."""
         of_methods = found[: len(self.methods)]
         flat = _flat(of_methods)
         if not self.examples:
@@ -192,7 +192,7 @@ class PairedMargins:
         return lasting(cells, np.concatenate([own.inside for own in of_methods]))
 
     def _at_cell(self, seed: int, group: int) -> list[Margins]:
-        """Returns the margins of methods as one group of examples counts more at one seed."""
+        """Returns the methods' margins if one group of examples weighs more at one seed."""
         static, methods = self._means([each[:, seed, group] for each in self.examples])
         return self._of_methods(static, methods)
 
@@ -205,23 +205,23 @@ def _of_numbers(
 
 
 def _expected(models: np.ndarray) -> np.ndarray:
-    """R2 with weighted sums: of the models, each user takes the one that is best for him."""
+    """R2 with weighted sums: each user chooses the model that is best for their preference."""
     users = simplex(models.shape[1])[:_USERS]
     return (models @ users.T).min(0).mean(keepdims=True)
 
 
 def _flat(found: list[Margins]) -> np.ndarray:
-    """Returns `(3, N)`: amounts, corners and smooth ones, in the order of `KINDS`."""
+    """Returns `(3, N)`, the fields of the margins in the order of `KINDS`."""
     return np.stack([np.concatenate([getattr(m, name) for m in found]) for name in KINDS])
 
 
 def lasting(cells: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `(R, N)`: variance that examples cause at any number of seeds; degrees of freedom.
+    """Returns the variance `(R, N)` due to examples at any number of seeds; degrees of freedom.
 
-    Seeds and groups of examples are crossed, so the variance of a statistic is that of a seed, over
-    S, that of a group, over G, and the rest, over SG. The first and the last are in the variance of
-    the means over seeds; the second is `(MS of groups - MS of the rest) / SG`, by the mean squares
-    of the two-way table.
+    Seeds and groups of examples are crossed, so the variance of a statistic is the seed component
+    over S, plus the group component over G, plus the residual over SG. The first and the last are
+    part of the variance of the means over seeds; the second is `(MS of groups - MS of the rest) /
+    SG`, from the mean squares of the two-way table.
 
     Args:
         cells: `(R, N, S, G)`, the influence of each group of examples at each seed.
@@ -246,15 +246,15 @@ def lasting(cells: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def pooled(
     variances: np.ndarray, freedom: int, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `(R, N)` variances and their degrees of freedom: the mean, where it will do.
+    """Returns variances `(R, N)`, pooled unless they are too large, and their degrees of freedom.
 
     Args:
         variances: `(R, N)`, such as those of amounts and of corners.
         freedom: Degrees of freedom of each.
-        inside: `(N,)`, which ones make the mean; where there are none, all.
+        inside: `(N,)`, which ones are pooled; if none are marked, all.
     """
     usual = variances[:, inside] if inside.any() else variances
-    # The median is not moved by those that are to be found.
+    # The median is robust to the large variances that are to be found.
     typical = np.median(usual, axis=1, keepdims=True) * freedom / stats.chi2.median(freedom)
     most = typical * stats.f.ppf(_NOISIER, freedom, freedom * max(usual.shape[1] - 1, 1))
     counted = usual <= most
@@ -270,13 +270,13 @@ def held_out(
 ) -> HeldOut:
     """Returns the largest margins, shrunk by the share of their squares that is noise.
 
-    Of few, the largest says little: then it is not less than twice delta.
+    The largest of few margins says little: then the result is at least twice delta.
 
     Args:
         held: Margins of static models over the other ones.
-        errors: Of them; None after a single seed.
-        shape: Of the static models' values: models, seeds, tasks.
-        delta: What is too little to matter.
+        errors: Errors of these margins; None after a single seed.
+        shape: Shape of the static models' values: models, seeds, tasks.
+        delta: Largest margin that is negligible.
     """
     _, num_seeds, num_tasks = shape
     if not held:
