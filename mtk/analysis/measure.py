@@ -255,7 +255,7 @@ class GroupedExamples(NamedTuple):
 
 
 def examples_of(runs: pd.DataFrame) -> pd.Series:
-    """Returns the grouped examples of each run that may be measured; None without examples."""
+    """Returns the grouped examples of each run that may be used to measure; None without any."""
     staged = (runs["stage"] == MEASURE).any()
     asked = (runs["status"] == "finished") & ((runs["stage"] != SELECT) | (not staged))
     found = [_examples(str(p)) if a else None for p, a in zip(runs["path"], asked, strict=True)]
@@ -284,7 +284,7 @@ def grouped(found: ExampleValues) -> GroupedExamples:
     step = -(-int(max(found.sizes, default=1)) // max(found.values.shape[1], 1))
     deviations, orders = {}, {}
     for row, name in enumerate(found.names):
-        # If the examples were subsampled, keeps as many of a smaller test set as were recorded.
+        # With subsampled examples, a smaller test set has proportionally fewer of them.
         kept = -(-int(found.sizes[row]) // step)
         values, counts = found.values[row, :kept], found.counts[row, :kept].astype(float)
         if not kept or not counts.sum() > 0 or not np.isfinite(values).all():

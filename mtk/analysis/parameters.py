@@ -1,4 +1,4 @@
-"""The parameters of a run, as it recorded them when it began, or as its study lists them."""
+"""The parameters of a run, as recorded at its start or as listed by its study."""
 
 import ast
 import contextlib
@@ -13,7 +13,7 @@ from mtk.analysis.schema import SPLITS
 _REFERENCE = re.compile(r"@[A-Za-z_][\w./]*(\(\))?")
 _BINDING = re.compile(r"([A-Za-z_][\w./]*) = (.*)", re.DOTALL)
 _MODULE = "module of "
-# What runs of earlier versions call by the name of the function, `experiment.run.epochs`.
+# Parameters that runs of earlier versions name by the function, such as `experiment.run.epochs`.
 _GROUPS = {
     "Sharing": "gradients representation shared heads",
     "Optimization": "optimizer learning_rate schedule weight_decay clip_norm batch_size",
@@ -26,9 +26,9 @@ RENAMED = {
 }
 RENAMED["experiment.run.checkpoint_every"] = "experiment.Checkpoints.every"
 RENAMED["experiment.run.keep_checkpoints"] = "experiment.Checkpoints.keep"
-# A longer text is not evaluated, but kept as it is.
+# Longer strings are kept as they are, without evaluation.
 _LONGEST = 100_000
-# Larger numbers count nothing, and Python refuses to write them in digits.
+# No count is larger, and Python refuses to print huge integers.
 _LARGEST = 2**63 - 1
 
 
@@ -36,23 +36,23 @@ def recorded(settings: Mapping[str, str]) -> dict[str, Any]:
     """Returns the parameters that `run.json` records.
 
     Args:
-        settings: Texts of values by name; references begin with an `@`.
+        settings: Values as strings, by name; references begin with an `@`.
 
     Returns:
-        `{name: value}` with numbers, texts, booleans and None as Python values. A reference is its
-        name without the `@`. Lists, tuples and dicts are texts, so that every value has an order
-        and can be grouped; tuples are written as lists and the keys of dicts in order, as far as
-        JSON can tell them. Everything can be shown (see `plain_text`).
+        `{name: value}` with numbers, strings, booleans and None as Python values. A reference is
+        its name without the `@`. Lists, tuples and dicts are strings, so that every value can be
+        sorted and grouped; tuples are written as lists, and dicts with sorted keys, as far as JSON
+        can represent them. All values are safe to display (see `plain_text`).
     """
     own = {name: text for name, text in settings.items() if not name.startswith(_MODULE)}
     return {_shown(name): _literal(text) for name, text in own.items() if "." in name}
 
 
 def listed(bindings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
-    """Returns the parameters that a study lists for a run, as `recorded` would.
+    """Returns the parameters that a study lists for a run, in the form of `recorded`.
 
     Args:
-        bindings: `{name: value}`, or statements `name = value`.
+        bindings: `{name: value}`, or a list of statements `name = value`.
     """
     if isinstance(bindings, list):
         found = [match for line in bindings if (match := _BINDING.fullmatch(line))]
@@ -61,7 +61,7 @@ def listed(bindings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
 
 
 def _shown(name: str) -> str:
-    """Returns the name of a parameter, unlike those of all metrics, `<split>/<task>/<metric>`."""
+    """Returns the name of a parameter, made distinct from metrics, `<split>/<task>/<metric>`."""
     scopes = RENAMED.get(name, name).split("/")
     joint = ":" if scopes[0] in SPLITS and len(scopes) > 2 else "/"
     return plain_text.name(joint.join(scopes))
@@ -71,7 +71,7 @@ def _shown(name: str) -> str:
 def _literal(text: str) -> Any:
     if len(text) > _LONGEST:
         return plain_text.printable(text)
-    # A reference within a container makes it no literal before it is quoted.
+    # A container with a reference is not a literal until the reference is quoted.
     for given in (text, _REFERENCE.sub(lambda found: repr(found[0]), text)):
         with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return _plain(ast.literal_eval(given))
@@ -79,7 +79,7 @@ def _literal(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value that has an order and is equal for equal bindings."""
+    """Returns a value that can be sorted and is equal for equal bindings."""
     if isinstance(value, str) and value.startswith("@"):
         value = value[1:].removesuffix("()")
     value = _sorted(value)

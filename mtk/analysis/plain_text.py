@@ -1,19 +1,19 @@
-"""Texts of other people, made fit to be shown anywhere: on a page, in a figure, in a table."""
+"""Makes untrusted text safe to display on a page, in a figure or in a table."""
 
 import hashlib
 import re
 
-# Longer names are shown shortened.
+# Longer names are shortened for display.
 _LONGEST_NAME = 100
-# Of the hash that keeps shortened names apart.
+# Digits of the hash that distinguishes shortened names.
 _DIGITS = 8
 
 
 def printable(text: str) -> str:
-    r"""Returns a text with everything that has no glyph written as an escape, such as `\x00`.
+    r"""Returns a text with unprintable characters written as escapes, such as `\x00`.
 
-    Control characters, lone surrogates, marks of direction and the like are what terminals, XML
-    and encodings stumble over.
+    Terminals, XML and encodings cannot handle control characters, lone surrogates, directional
+    marks and the like.
 
     Example:
     >>> printable("a\tb")
@@ -28,14 +28,14 @@ def printable(text: str) -> str:
 
 
 def short(text: str, most: int = _LONGEST_NAME) -> str:
-    """Returns a text of at most so many characters.
+    """Returns a text shortened to at most `most` characters.
 
-    What is cut off is replaced by eight digits of the text's hash: two different texts stay
-    different.
+    The end that is cut off is replaced by eight digits of the text's hash, so that different texts
+    stay different.
 
     Args:
         text: The text.
-        most: Number of characters, above ten.
+        most: Largest number of characters, above ten.
     """
     if len(text) <= most:
         return text
@@ -44,20 +44,20 @@ def short(text: str, most: int = _LONGEST_NAME) -> str:
 
 
 def name(text: str) -> str:
-    """Returns the name of a task, a metric, a method or a study as it is shown."""
+    """Returns the name of a task, a metric, a method or a study for display."""
     return short(printable(text))
 
 
 def sentence(text: str, most: int = 500) -> str:
-    """Returns a remark or a reason as one line of at most so many characters."""
+    """Returns a remark or a reason as one line of at most `most` characters."""
     return short(printable(" ".join(text.split())), most)
 
 
 class FileNames:
-    """Makes names, each once, also where a file system takes `A` for `a`.
+    """Makes unique names, also on file systems that ignore case.
 
     Args:
-        allowed: Characters beside ASCII's letters and digits; all others become `_`.
+        allowed: Characters allowed besides ASCII letters and digits; all others become `_`.
     """
 
     def __init__(self, allowed: str = ""):
@@ -65,7 +65,7 @@ class FileNames:
         self._used: set[str] = set()
 
     def make(self, text: str) -> str:
-        """Returns a name for a text: at most 100 characters, and a number if needed."""
+        """Returns a unique name for a text: at most 100 characters, plus a number if needed."""
         base = self._others.sub("_", text)[:_LONGEST_NAME].strip("_.") or "unnamed"
         name, number = base, 2
         while name.lower() in self._used:

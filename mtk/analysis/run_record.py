@@ -1,4 +1,4 @@
-"""What one run folder says, as one row of a table."""
+"""Reads one run folder into one row of a table."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ from mtk.analysis import parameters, plain_text, schema
 from mtk.analysis.schema import EXTRAS, SPLITS
 from mtk.analysis.weights import LOG, weights_over_time
 
-# Where a sweep says why a run ended without a result.
+# In this file, a sweep records why a run ended without a result.
 _FAILURE = "failed.json"
 _NOTHING_SAID: dict[str, Any] = dict.fromkeys(
     ("method", "role", "stage", "seed", "static", "task_weights", "directions", "combiner")
@@ -21,7 +21,7 @@ _NOTHING_SAID |= {"status": "finished", "reason": "", "recorded": {}, "listed": 
 
 
 class _EndedError(Exception):
-    """A run that left no result."""
+    """Raised for a run that ended without a result."""
 
     def __init__(self, status: str, reason: str, known: Mapping[str, Any] | None = None):
         super().__init__(reason)
@@ -29,16 +29,16 @@ class _EndedError(Exception):
 
 
 def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the row of a run. A folder that cannot be read is a row too, which says why.
+    """Returns the row of a run. A folder that cannot be read has a row too, with the reason.
 
     Args:
         path: The run folder.
-        listed: What the study's list says of the run: `hash`, `method`, `seed`, `bindings`, `role`,
-            each optional.
+        listed: The entries of the study's list for the run: `hash`, `method`, `seed`, `bindings`,
+            `role`, each optional.
 
     Returns:
-        What `load` has in its columns, None where the run does not say; without `configuration`,
-        but with `recorded` and `listed`: its parameters, as it says itself and as the list does.
+        The columns of `load`, None for values that the run did not record; without `configuration`,
+        but with the parameters as `recorded` by the run and as `listed` by the study.
     """
     row: dict[str, Any] = {"run": plain_text.name(path.name), **_NOTHING_SAID}
     row["path"] = os.fsencode(path).decode("utf-8", "backslashreplace")  # Tables are UTF-8.
@@ -53,7 +53,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         _check_belongs(path, result, about)
         found = {**_outcome(result), **_manifest(path), **_lineage(path)}
         row |= {name: value for name, value in found.items() if value is not None or "/" in name}
-        with contextlib.suppress(FileNotFoundError):  # Without a log a result is whole.
+        with contextlib.suppress(FileNotFoundError):  # A result without a log is complete.
             weights_over_time(path)
             if result["record"] and result["record"] != records.digest(path / LOG):
                 raise records.DamagedError(f"{LOG} was changed after the run ended")
@@ -71,7 +71,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _begun(path: Path) -> dict[str, Any]:
-    """Returns what a run recorded when it began; nothing of one of an earlier version."""
+    """Returns what a run recorded when it began; nothing for runs of earlier versions."""
     file = path / "checkpoints" / "run.json"
     if path.is_symlink() or not os.path.lexists(file):
         return dict.fromkeys(schema.RUN)
@@ -84,7 +84,7 @@ def _checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
 
 
 def _check_belongs(path: Path, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Checks that the files are those of the run that `run.json` describes, where there is one."""
+    """Checks that the files belong to the run that `run.json` describes, if that file exists."""
     if about["hash"] is not None and result["run"] != about["hash"]:
         raise records.DamagedError(f"result.json belongs to the run {result['run']!r:.60}")
     name = "operative_config.gin"
@@ -116,7 +116,7 @@ def _check_ended(path: Path) -> None:
 
 
 def _pause(rungs: Path) -> dict[str, int]:
-    """Returns how many steps a run had taken when it paused last, if it has said so."""
+    """Returns the step at which a run last paused, if it has recorded one."""
     known = []
     for file in rungs.glob("*.json"):
         with contextlib.suppress(records.DamagedError, OSError):
@@ -126,7 +126,7 @@ def _pause(rungs: Path) -> dict[str, int]:
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a result says, as a part of the row; values that are not finite are None."""
+    """Returns the part of the row that a result provides; values that are not finite are None."""
     if result["status"] is None:
         raise records.DamagedError("result.json has no status")
     found = {name: result[name] for name in (*EXTRAS, "steps", "selected_step", "sealed")}
@@ -151,7 +151,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _terms(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns the metrics that selected a run, and what they are relative to."""
+    """Returns the metrics that selected a run, and the values that they are relative to."""
     try:
         selected = monitor.selected(result)
     except ValueError as error:
@@ -160,13 +160,13 @@ def _terms(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """Returns speed, sizes and method; nothing if the file is damaged: the run is sound."""
+    """Returns speed, sizes and method; nothing if the file is damaged, since the run is valid."""
     try:
         manifest = _checked(path / "manifest.json", schema.MANIFEST)
     except records.DamagedError:
         return {}
     told = [each["throughput"] for each in manifest["sessions"] or [] if each]
-    # The longest session that tells its speed.
+    # The longest session that recorded its speed.
     speeds = [(each["steps"] or 0.0, each["steps_per_second"] or 0.0) for each in told if each]
     found = {name: manifest[name] for name in EXTRAS}
     if speed := max(speeds, default=(0.0, 0.0))[1]:
@@ -177,7 +177,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _lineage(path: Path) -> dict[str, Any]:
-    """Returns from which runs a run has branched, and what changed there; from which step on."""
+    """Returns the runs from which a run branched, the changes there, and its own first step."""
     if not os.path.lexists(path / "lineage.json"):
         return {}
     parts, runs = [], _checked(path / "lineage.json", schema.LINEAGE)["runs"] or []

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but the seed, as one."""
+"""Groups runs that differ only in the seed into configurations."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,8 @@ from mtk.analysis.schema import MEASURE
 
 LEARNING_RATE = "experiment.Optimization.learning_rate"
 WEIGHT_DECAY = "experiment.Optimization.weight_decay"
-# What makes a run another experiment, not another choice of hyperparameters: models of two sizes,
-# or of two lengths of training, are never compared as if they had cost the same.
+# Parameters that define another experiment rather than other hyperparameters: models of different
+# sizes or training lengths are never compared as if they had the same cost.
 _SIZE = "parameters"
 _LENGTHS = {
     "experiment.Optimization.batch_size",
@@ -22,7 +22,7 @@ _KEY = ["study", "setting", "method", "role", "configuration"]
 
 
 def checked(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns a table of runs, or raises a ValueError if it is none."""
+    """Returns a table of runs, or raises a ValueError if it is not one."""
     if missing := [name for name in _RUN if name not in table]:
         raise ValueError(
             f"Expected a table of runs as returned by `load`. Missing columns: {', '.join(missing)}"
@@ -31,20 +31,20 @@ def checked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def parameters(table: pd.DataFrame) -> list[str]:
-    """Returns the columns that hold the configuration: their names alone have a dot."""
+    """Returns the columns of the configuration; only their names contain a dot."""
     return [name for name in table if "." in name and not metric_sets.is_metric(name)]
 
 
 def varying(table: pd.DataFrame) -> list[str]:
-    """Returns the parameters with more than one value, those without a value left out."""
+    """Returns the parameters with more than one value, not counting missing values."""
     return [name for name in parameters(table) if table[name].nunique() > 1]
 
 
 def with_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds the column `setting`: sizes, lengths and monitors that vary in the table, as a text.
+    """Adds the column `setting`: the sizes, lengths and monitors that vary in the table, as text.
 
     Args:
-        table: As `load` makes it. Only runs of one setting are fairly compared.
+        table: The result of `load`. Only runs of the same setting are fairly compared.
     """
     parts = table[[name for name in varying(table) if name in _LENGTHS]]
     monitors = metric_sets.monitors(table)
@@ -56,7 +56,7 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sizes(table: pd.DataFrame) -> list[str | None]:
-    """Returns the number of parameters of each run's network in words; None where not recorded."""
+    """Returns the parameter count of each run's network as text; None if not recorded."""
     numbers = table.get(_SIZE, pd.Series(np.nan, table.index))
     return [f"{number:,.0f} parameters" if number > 0 else None for number in numbers]
 
@@ -80,20 +80,20 @@ def _plain(value: object) -> str:
 def configurations(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each configuration: the mean of every metric over its seeds.
 
-    In a study of two stages, validation's over those that selected, and those of the other splits
-    over the fresh ones, where the configuration was measured with them.
+    In a study with two stages, validation metrics are means over the selecting seeds, and those of
+    the other splits over the fresh seeds, if the configuration was measured with them.
 
     Args:
-        table: As `load` makes it.
+        table: The result of `load`.
 
     Returns:
         The parameters; `seeds` (finished runs), `diverged` and `unusable` (all others); means of
         the metrics; `comparable`: at least one run finished and none diverged (a configuration that
         diverges with some seeds has no fair mean and is not selected); and `measured`: whether it
-        finished with a fresh seed, where its study has a second stage.
+        finished with a fresh seed, if its study has a second stage.
 
     Raises:
-        ValueError: If it is no table of runs.
+        ValueError: If it is not a table of runs.
     """
     table = with_setting(checked(table))
     table = table if "stage" in table else table.assign(stage=None)
@@ -119,7 +119,7 @@ def configurations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_stage(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Returns the metrics, NaN where the other stage tells them."""
+    """Returns the metrics, with NaN for those that the other stage provides."""
     fresh = (runs["stage"] == MEASURE) & runs["seeds"].astype(bool)
     measured = fresh.groupby([runs[name] for name in _KEY], dropna=False).transform("any")
     values = runs[metrics].copy()

@@ -1,6 +1,6 @@
-"""What the files of a study and of its runs may say: all of it is checked here when it is read.
+"""Schemas of the files of a study and of its runs, which are checked when they are read.
 
-Every text that passes can be shown: see `plain_text`. Entries that no schema names are not read.
+All text that passes is safe to display: see `plain_text`. Entries without a schema are not read.
 """
 
 import math
@@ -17,11 +17,11 @@ SPLITS = ("train", "validation", "test")
 # Stages of a study, as its runs record them.
 SELECT, MEASURE = "select", "measure"
 
-# Nothing is measured that single precision does not hold, and no square of it overflows.
+# The largest number of single precision, the range of all metrics; its square does not overflow.
 _LARGEST = float.fromhex("0x1.fffffep127")
-# Deeper values configure nothing, and Python's own recursion ends soon after.
+# No configuration is nested deeper, and Python's recursion limit is not much higher.
 _DEEPEST = 50
-# More is no experiment, and would take the report days.
+# No experiment has more, and a report on them would take days.
 _MOST_NAMES = 2_000
 
 _shown = reprlib.Repr()
@@ -32,8 +32,8 @@ class Kind(NamedTuple):
     """A kind of value.
 
     Attributes:
-        expected: What it is, in words.
-        read: Returns the value as it is used, or raises a ValueError or TypeError.
+        expected: Description of the kind.
+        read: Returns the value in the form in which it is used; raises a ValueError or TypeError.
     """
 
     expected: str
@@ -41,32 +41,32 @@ class Kind(NamedTuple):
 
 
 class Named(NamedTuple):
-    """An object whose entries have names of their own, and values of one kind.
+    """An object with arbitrary names as keys and values of one kind.
 
     Attributes:
-        kind: Of the values.
-        without: What no name has in it; a task's has no `/`, as `mtk.Task` sees to.
+        kind: Kind of the values.
+        without: Characters that no name contains; `mtk.Task` allows no `/` in names of tasks.
     """
 
     kind: Any
     without: str = "\n"
 
 
-# A kind, `[schema]` for a list, `{name: schema}` for an object of which each entry may be absent.
+# A kind, `[schema]` for a list, or `{name: schema}` for an object with optional entries.
 Schema: TypeAlias = Kind | Named | list[Any] | Mapping[str, Any]
 
 
 def check(value: Any, schema: Schema, where: str, name: str = "") -> Any:
-    """Returns a value as it is used, None if it is absent or null.
+    """Returns a checked value in the form in which it is used; None if it is absent or null.
 
     Args:
-        value: As JSON gives it.
-        schema: What it must be.
-        where: What it stands in, in words.
-        name: Of the entry that it is.
+        value: The value as parsed from JSON.
+        schema: Its expected form.
+        where: Description of the file or object that contains it.
+        name: Name of its entry.
 
     Raises:
-        DamagedError: If it is something else, with the place.
+        DamagedError: If it has another form, with its place.
     """
     if value is None:
         return None
@@ -100,7 +100,7 @@ def _named(value: dict[str, Any], schema: Named, where: str) -> dict[str, Any]:
 
 
 def _there(value: Any, schema: Schema, where: str, name: str) -> Any:
-    """Returns what stands in a list or under a name; null where it means that nobody knows."""
+    """Returns a checked element of a list or an object; null only where it means unknown."""
     if value is None and not any(schema is each for each in (_MEASURED, _DIRECTION)):
         raise _wrong(value, "a value", where, name)
     return check(value, schema, where, name)
@@ -117,7 +117,7 @@ def _kind(
     fits: Callable[[Any], Any] = lambda _: True,
     shown: Callable[[Any], Any] = lambda value: value,
 ) -> Kind:
-    """Returns the kind of the values of some types that fit."""
+    """Returns the kind of the values that have one of the types and satisfy `fits`."""
 
     def read(value: Any) -> Any:
         if type(value) not in types or not fits(value):
@@ -141,13 +141,13 @@ def _depth(value: Any) -> int:
 
 
 def _configures(value: Any) -> bool:
-    """Tells the bindings of a run, `{name: value}` or statements of gin, from other values."""
+    """Returns whether a value holds bindings of a run: `{name: value}` or gin statements."""
     if isinstance(value, list):
         return all(isinstance(line, str) for line in value)
     return _depth(value) <= _DEEPEST
 
 
-# What is larger was never counted.
+# No count is larger.
 _WHOLE = _kind("an integer", (int,), lambda value: abs(value) <= 2**63 - 1)
 _FINITE = _kind("a finite number", (int, float), lambda value: abs(value) <= _LARGEST)
 # NaN and infinity count as missing.
@@ -157,14 +157,14 @@ _MEASURED = Kind(
         None if type(value) is float and not math.isfinite(value) else _FINITE.read(value)
     ),
 )
-# Null is that of a metric which does not say.
+# Null is the direction of a metric that does not declare one.
 _DIRECTION = _one_of(*monitor.DIRECTIONS)
 _TEXT = _kind("a string", (str,))
 _NAME = _kind("a string", (str,), shown=plain_text.name)
 _SENTENCE = _kind("a string", (str,), shown=plain_text.sentence)
 _FLAG = _kind("true or false", (bool,))
 _TASK_METRICS = {"tasks": Named(Named(_MEASURED), "/")}
-# Facts that a result or a manifest may tell.
+# Facts that a result or a manifest may contain.
 EXTRAS = ("steps_per_second", "parameters", *(f"{split}_examples" for split in SPLITS))
 _EXTRAS = dict.fromkeys(EXTRAS, _FINITE)
 
@@ -189,7 +189,7 @@ RESULT: Schema = {
 }
 MANIFEST: Schema = {
     "seed": _WHOLE,
-    # What decides how the run is compared.
+    # Entries that determine how the run is compared.
     "method": {
         "combiner": _NAME,
         "static": _FLAG,
@@ -201,11 +201,11 @@ MANIFEST: Schema = {
     "sessions": [{"throughput": {"steps": _FINITE, "steps_per_second": _FINITE}}],
     **_EXTRAS,
 }
-# What a run says at a rung.
+# Written by a run at a rung.
 PAUSED: Schema = {"steps": _WHOLE}
-# What a run was begun as.
+# Written by a run when it begins.
 RUN: Schema = {"hash": _NAME, "files": Named(_NAME), "settings": Named(_TEXT)}
-# The runs that a run consists of, if it branched from another one.
+# The runs that make up a run that branched from another one.
 LINEAGE: Schema = {
     "runs": [
         {
@@ -216,7 +216,7 @@ LINEAGE: Schema = {
     ]
 }
 FAILED: Schema = {"reason": _SENTENCE}
-# A line of the log that tells a task's weight.
+# A line of the log with a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}
 STUDY: Schema = {
     "name": _NAME,
@@ -226,7 +226,7 @@ STUDY: Schema = {
         {"hash": _kind("16 hexadecimal digits", (str,), re.compile("[0-9a-f]{16}").fullmatch)}
     ],
 }
-# What a study says of one run; a fault here concerns that run alone.
+# The entry of a study for one run; an error here affects that run only.
 LISTED: Schema = {
     "method": _NAME,
     "role": _one_of("baseline", "method", "replay", "single"),

@@ -1,4 +1,4 @@
-"""What validation selects: the models that are measured again with fresh seeds."""
+"""Selection on validation of the models that are measured again with fresh seeds."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import Objective, points
 
 STATIC = "static weights"
-# Of one method's models, so many at most.
+# Maximum number of models per method.
 MOST_MODELS = 5
 
 
@@ -19,7 +19,7 @@ def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
 
     Args:
         runs: One run of each configuration, as in `measured`, with `label`.
-        objectives: What is compared.
+        objectives: The objectives to compare.
     """
     runs = runs.drop_duplicates(["label", "configuration"])
     parts = []
@@ -38,16 +38,16 @@ def select(runs: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
 
 
 def weighting(weights: Mapping[str, float]) -> Hashable:
-    """Returns what is equal for equal static weights."""
+    """Returns a key that is equal for equal static weights."""
     return tuple(round(weights[task], 9) for task in sorted(weights))
 
 
 def best_of_each(groups: Sequence[Hashable], values: np.ndarray) -> list[int]:
-    """Returns the position of the smallest value in each group: a weighting's best parameters.
+    """Returns the position of the smallest value in each group: the best model of each weighting.
 
     Args:
-        groups: `(N,)`, equal for models that weigh the tasks alike.
-        values: `(N,)`, what validation selects by; less is better.
+        groups: `(N,)`, equal for models with the same task weights.
+        values: `(N,)`, selection values on validation; lower is better.
     """
     best: dict[Hashable, int] = {}
     for number in np.argsort(values, kind="stable"):
@@ -57,16 +57,16 @@ def best_of_each(groups: Sequence[Hashable], values: np.ndarray) -> list[int]:
 
 
 def spread_front(losses: np.ndarray, values: np.ndarray, most: int = MOST_MODELS) -> list[int]:
-    """Returns the positions of the models that no other one dominates, so many at most.
+    """Returns the positions of at most `most` non-dominated models.
 
-    The one with the smallest value is among them even if it is dominated, as it may be where a
-    metric selects. Of more, it comes first, and then always the one farthest from those that are
-    taken, in widths of the front.
+    The model with the smallest value is included even if it is dominated, as it may be if a metric
+    selects. If there are too many, it is taken first, and then, repeatedly, the model farthest from
+    those already taken, in widths of the front.
 
     Args:
-        losses: `(N, K)` in validation; less is better.
-        values: `(N,)`, what validation selects by; less is better.
-        most: How many.
+        losses: `(N, K)`, on validation; lower is better.
+        values: `(N,)`, selection values on validation; lower is better.
+        most: Maximum number of models.
     """
     usable = np.flatnonzero(np.isfinite(losses).all(1) & np.isfinite(values))
     if not len(usable):
@@ -88,9 +88,9 @@ class Candidates:
     """N configurations of one method.
 
     Attributes:
-        validation: `(N, K)`, what is selected by; less is better.
-        test: `(N, K)`, what is reported; less is better.
-        rows: `(N,)`, where they stand in the table.
+        validation: `(N, K)`, values used for selection; lower is better.
+        test: `(N, K)`, values that are reported; lower is better.
+        rows: `(N,)`, positions in the table.
     """
 
     validation: np.ndarray
@@ -101,16 +101,16 @@ class Candidates:
         return len(self.validation)
 
     def __getitem__(self, chosen: np.ndarray) -> "Candidates":
-        """Returns some of them."""
+        """Returns a subset of the configurations."""
         return Candidates(self.validation[chosen], self.test[chosen], self.rows[chosen])
 
     @property
     def selected(self) -> np.ndarray:
-        """Positions of the models that are not dominated in validation."""
+        """Positions of the models that are not dominated on validation."""
         return np.flatnonzero(non_dominated(self.validation))
 
     def average(self, scale: np.ndarray) -> "Candidates":
-        """Returns the same models, judged by the mean over tasks in units of `scale` `(K,)`."""
+        """Returns the same models with the mean over tasks, in units of `scale` `(K,)`."""
         return replace(
             self,
             validation=(self.validation / scale).mean(1, keepdims=True),
@@ -119,11 +119,11 @@ class Candidates:
 
 
 def candidates(found: pd.DataFrame, objectives: Sequence[Objective]) -> Candidates:
-    """Returns the configurations of a table that are comparable and measured as candidates.
+    """Returns the comparable and measured configurations of a table as candidates.
 
     Args:
-        found: As `configurations` makes it.
-        objectives: What is compared.
+        found: The result of `configurations`.
+        objectives: The objectives to compare.
     """
     validation, test = (points(found, objectives, split) for split in ("validation", "test"))
     values = np.concatenate([validation, test], axis=1)

@@ -1,4 +1,4 @@
-"""One study in one setting, prepared for reading."""
+"""View of one study in one setting."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,14 @@ _RATE = "steps_per_second"
 
 @dataclass(frozen=True)
 class StudyView:
-    """What is fairly compared: runs of one study, of one size and length.
+    """Runs that can be compared fairly: those of one study with the same size and length.
 
     Attributes:
-        title: The study, and the setting if there are several.
-        table: Its runs, as `load` makes them.
-        found: Its configurations, as `configurations` makes them.
-        spaces: Sets of metrics by name, one metric for each task.
-        unknown: Metrics of which nobody said whether more or less is better.
+        title: Name of the study, and the setting if there are several.
+        table: Its runs, as returned by `load`.
+        found: Its configurations, as returned by `configurations`.
+        spaces: Sets of metrics by name, with one metric for each task.
+        unknown: Metrics whose direction of improvement is unknown.
     """
 
     title: str
@@ -37,10 +37,10 @@ class StudyView:
 
     @functools.cached_property
     def first_stage(self) -> "StudyView":
-        """The same by the runs that select alone, whose configurations had the same seeds all.
+        """The same view with the selecting runs only; all configurations have the same seeds there.
 
-        What a search reaches, and how results hang on hyperparameters, is seen there; a table of
-        all configurations would have single runs beside means over fresh seeds.
+        It shows the results of a search and the effects of hyperparameters; a table of all
+        configurations would mix single runs with means over fresh seeds.
         """
         runs = self.table[self.table["stage"] != MEASURE] if "stage" in self.table else self.table
         if len(runs) == len(self.table):
@@ -49,7 +49,7 @@ class StudyView:
 
     @functools.cached_property
     def units(self) -> dict[str, np.ndarray | None]:
-        """What `mean_units` has found, by set: it is asked for in every row of a table."""
+        """Cache of `mean_units` by set, since it is needed in every row of a table."""
         return {}
 
     @property
@@ -58,13 +58,13 @@ class StudyView:
 
     @property
     def methods(self) -> list[str]:
-        """All methods but static weights and single-task runs, in the order of the study."""
+        """All methods except static weights and single-task runs, in the order of the study."""
         rows = self.found[self.found["role"].isin(["method", "replay"])]
         return list(dict.fromkeys(rows["method"]))
 
     @property
     def labels(self) -> list[str]:
-        """All that is compared: the static weights, and then the methods."""
+        """All labels that are compared: static weights, then the methods."""
         return [STATIC, *self.methods]
 
     def of(self, method: str) -> pd.DataFrame:
@@ -76,14 +76,14 @@ class StudyView:
         return _own(self.table, method)
 
     def candidates(self, method: str, space: str) -> Candidates:
-        """Returns the measured configurations of a method; `rows` counts within `of(method)`.
+        """Returns the measured configurations of a method; `rows` are positions in `of(method)`.
 
-        Without a second stage all that are comparable; see `mtk.analysis.configurations`.
+        Without a second stage, all comparable ones; see `mtk.analysis.configurations`.
         """
         return candidates(self.of(method), self.spaces[space])
 
     def all_candidates(self, space: str) -> dict[str, Candidates]:
-        """Returns the candidates of the static weights and of every method that has some."""
+        """Returns the candidates of static weights and of each method, if they have any."""
         found = {name: self.candidates(name, space) for name in self.labels}
         return {name: models for name, models in found.items() if len(models)}
 
@@ -103,15 +103,15 @@ def views(
     """Returns a view for each study and setting of a table.
 
     Args:
-        table: As `load` makes it.
-        higher: Names of metrics of which more is better, if the runs do not tell.
-        lower: Names of metrics of which less is better, if the runs do not tell.
-        costs: Relative cost of a step by method, in place of the measured one.
+        table: The result of `load`.
+        higher: Names of metrics for which higher is better, if the runs do not record it.
+        lower: Names of metrics for which lower is better, if the runs do not record it.
+        costs: Relative cost of a step by method, instead of the measured one.
     """
     found = []
     for study, runs in checked(table).groupby("study", sort=False):
         settings = with_setting(runs)["setting"]
-        # A run that left no configuration behind stands with each setting's runs to be counted.
+        # A run without a recorded configuration is counted with the runs of each setting.
         lost = (runs["status"] != "finished") & (settings == "")
         names = list(dict.fromkeys(settings[~lost])) or [""]
         for number, name in enumerate(names):
@@ -125,14 +125,14 @@ def views(
 
 
 def with_cost(table: pd.DataFrame, costs: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Adds `cost`: steps, times what a step costs in steps of static weights.
+    """Adds `cost`: the number of steps times the cost of a step in steps of static weights.
 
     Args:
-        table: With `steps_per_second`, or else with all `costs` given.
-        costs: Relative cost of a step by method, in place of the measured one.
+        table: A table with `steps_per_second`, unless all `costs` are given.
+        costs: Relative cost of a step by method, instead of the measured one.
 
     Returns:
-        The table; `cost` is NaN where nothing is known.
+        The table; `cost` is NaN if unknown.
     """
     rates = table.get(_RATE, pd.Series(np.nan, table.index))
     static = rates[table["role"] == "baseline"].groupby(table["study"]).median()
@@ -143,19 +143,19 @@ def with_cost(table: pd.DataFrame, costs: Mapping[str, float] | None = None) -> 
 
 
 def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, pd.DataFrame]:
-    """Returns what a search reaches of the mean over tasks in units of `scale`, by method.
+    """Returns `search_curve` of the mean over tasks in units of `scale`, by method.
 
-    By the runs that select; costs are in runs of static weights.
+    Based on the selecting runs; costs are in runs of static weights.
 
     Raises:
-        UnavailableError: If there are no static weights, or their cost is not known.
+        UnavailableError: If there are no static weights, or their cost is unknown.
     """
     view = view.first_stage
     named = view.all_candidates(space)
     if STATIC not in named:
         raise UnavailableError("there are no static weights to compare with")
     runs = {name: view.runs(name) for name in named}
-    # What has stopped on the way has not cost a whole run.
+    # Runs that stopped early have not cost a whole run.
     costs = {n: own.loc[own["status"] == "finished", "cost"].median() for n, own in runs.items()}
     if not (unit := costs[STATIC]) > 0:
         raise UnavailableError("no throughput was recorded and no costs were given")
@@ -167,11 +167,11 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, p
 
 
 def mean_units(view: StudyView, space: str) -> np.ndarray | None:
-    """Returns `(K,)`, the units in which tasks are averaged: the metric's, if all share one.
+    """Returns `(K,)`, the units for a mean over tasks: those of the metric if all tasks share it.
 
-    Losses of tasks that were selected by relative ones do not: theirs are the first evaluation's.
-    None where there are none: then each task's width of the front is its unit. So it is of other
-    errors beside such losses, since they are in units of what the tasks measure.
+    If the runs were selected by relative losses, the units of the losses are the first evaluation's
+    values. None if there is no common unit; each task's width of the front is then its unit. This
+    also holds for other errors next to such losses, since they have the units of the tasks.
     """
     if space not in view.units:
         view.units[space] = _mean_units(view, space)
@@ -193,12 +193,12 @@ def _mean_units(view: StudyView, space: str) -> np.ndarray | None:
 
 
 def in_units(units: np.ndarray | None) -> str:
-    """Returns what a label says of `mean_units`; "" where they are the metric's."""
+    """Returns the suffix of a label for `mean_units`; "" if they are the metric's own."""
     return "" if units is None or (units == 1).all() else " in units of the first evaluation's loss"
 
 
 def space_of_means(view: StudyView) -> str:
-    """Returns the set of objectives whose mean is taken: a metric of all tasks, not the loss."""
+    """Returns the set of objectives to average: preferably a metric of all tasks, not the loss."""
     shared = [name for name in view.spaces if mean_units(view, name) is not None]
     shared = [name for name in shared if len({o.metric for o in view.spaces[name]}) == 1]
     if not shared:
@@ -207,9 +207,9 @@ def space_of_means(view: StudyView) -> str:
 
 
 def means(view: StudyView, method: str, split: str) -> np.ndarray:
-    """Returns `(N,)` means over tasks of a method's configurations, NaN if not measured.
+    """Returns means over tasks `(N,)` of a method's configurations, NaN if not measured.
 
-    In the units of `mean_units`.
+    The units are those of `mean_units`.
     """
     space = space_of_means(view)
     own, chosen, units = view.of(method), view.spaces[space], mean_units(view, space)

@@ -1,4 +1,4 @@
-"""What a study says of each method: better, equivalent, worse, or undecided."""
+"""Verdict on each method of a study: better, equivalent, worse, or undecided."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ from mtk.analysis.measure import Models
 from mtk.analysis.paired_margins import KINDS, Error, HeldOut, PairedMargins, held_out
 
 BETTER, EQUIVALENT, WORSE, UNDECIDED = "better", "equivalent", "worse", "undecided"
-# What is too little to matter, in widths of the front.
+# Largest negligible margin, in widths of the front.
 DELTA = 0.05
-# Further seeds than these are no advice.
+# A larger number of further seeds is not suggested.
 _MOST_SEEDS = 1000
-# With fewer, a deviation over seeds is hardly known.
+# With fewer seeds, their standard deviation is hardly known.
 _FEW_SEEDS = 5
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known about one method against static weights.
+    """The result of comparing one method with static weights.
 
     Attributes:
         answer: `"better"`, `"equivalent"`, `"worse"` or `"undecided"`.
-        margin: By how much its best model lies beyond what static weights reach, in widths of the
+        margin: Distance of its best model beyond the front of static weights, in widths of the
             front; negative behind it, NaN if the front has no width.
         low: Lower end of the interval of the margin.
         high: Upper end; both NaN if there is no interval.
-        level: Confidence of the interval, all comparisons counted (Bonferroni).
+        level: Confidence level of the interval, corrected for all comparisons (Bonferroni).
         delta: Margins within ±delta count as equivalent.
-        held_out: The bar that a better method exceeds: the largest margin of a static weighting
-            over the other ones, less what noise explains; at least twice delta if few can be held
+        held_out: The threshold for a better method: the largest margin of a static weighting over
+            the other ones, minus the part due to noise; at least twice delta if few can be held
             out.
         extrapolated: Whether the model lies beyond the ends of the front.
-        seeds: How many seeds were compared.
-        further_seeds: How many more decide, if the margin stays; None if no number of them does.
-        model: Position of the model that has the margin.
-        reason: Why it is undecided, or what the reader must know.
-        examples: Whether the interval counts that the test set is finite, or the seeds alone.
+        seeds: Number of seeds that were compared.
+        further_seeds: How many more would decide if the margin stays the same; None if none would.
+        model: Position of the model with the margin.
+        reason: Why it is undecided, or a note for the reader.
+        examples: Whether the interval covers the finite test set, or only the seeds.
     """
 
     answer: str
@@ -68,22 +68,21 @@ def judge(
 ) -> dict[str, Verdict]:
     """Compares methods with static weights, paired by seed.
 
-    The margin is that of the means over seeds. Its variance is that of the influence of each seed
-    on it, in which whatever the seed does to all models alike cancels; it is pooled over all models
-    but those that are noisier. Where the models tell their values over groups of test examples, the
-    variance that these have in common at all seeds is added. The interval is Student's, its error
-    is divided by the number of
-    methods and questions (Bonferroni), and below by that of a method's models too, since the best
-    of them counts.
+    The margin is that of the means over seeds. Its variance is that of each seed's influence on it,
+    in which effects common to all models cancel; it is pooled over all models except noisier ones.
+    If values over groups of test examples are known, the variance due to these examples, which is
+    common to all seeds, is added. The interval is based on Student's t distribution; its error is
+    divided by the number of methods and questions (Bonferroni), and, for the lower end, also by
+    the number of the method's models, since the best of them counts.
 
     Args:
         static: The static models, one for each weighting.
         methods: Each method's models, at the same seeds.
-        question: One of those that `asked` names.
-        questions: How many are asked in all; more where this one has a smaller share of the error.
-        units: `(K,)`, in which tasks are added up for the mean; by default each one's width.
-        delta: What is too little to matter, in widths of the front.
-        level: Confidence of all intervals together.
+        question: One of those that `asked` returns.
+        questions: Number of questions; larger if this one has a smaller share of the error.
+        units: `(K,)`, units of the tasks for the mean; by default the widths of the front.
+        delta: Largest negligible margin, in widths of the front.
+        level: Joint confidence level of all intervals.
 
     Returns:
         The verdicts by method.
@@ -107,7 +106,7 @@ def judge(
 
 
 def _without_width(static: Models, alpha: float, delta: float) -> Verdict:
-    """Returns the verdict where margins have no unit, so that nothing is near or far."""
+    """Returns the verdict for a front without width, where margins have no unit."""
     reason = "one static weighting is not enough for a front: add more static weightings"
     if len(static.values) > 1:
         reason = (
@@ -122,9 +121,9 @@ def _verdict(
     paired: PairedMargins, own: Margins, error: Error | None, held: HeldOut, alpha: float,
     delta: float,
 ) -> Verdict:  # fmt: skip
-    """Returns the verdict on one method by the margins of its own models.
+    """Returns the verdict on one method from the margins of its models.
 
-    `error` is None after a single seed; `alpha` that of one interval, both sides together.
+    `error` is None after a single seed; `alpha` is the two-sided error of one interval.
     """
     if error is None:
         low = high = np.full((len(own.amount), 1), np.nan)
@@ -136,8 +135,8 @@ def _verdict(
     margin, outside = float(own.amount[best]), not own.inside[best]
     bar = held.anywhere if outside else held.inside
     lows, highs = low.max(0), high.max(0)
-    # An answer for each number of seeds. NaN, where no static weighting can be held out, is never
-    # exceeded.
+    # An answer for each number of seeds. If no static weighting can be held out, the bar is NaN and
+    # never exceeded.
     choices = [(lows >= -delta) & (highs <= delta), lows > bar, highs < 0]
     answers = np.select(choices, [EQUIVALENT, BETTER, WORSE], UNDECIDED)
     decided = np.flatnonzero(answers != UNDECIDED)
@@ -186,11 +185,11 @@ def _verdict(
 def _bounds(
     own: Margins, error: Error, seeds: np.ndarray, alpha: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ends of the interval `(N, S)` after so many seeds `(S,)`, the measured first."""
+    """Returns the ends of the interval `(N, S)` for numbers of seeds `(S,)`, the measured first."""
     number = len(own.amount)
     errors, freedom = error.at(seeds, int(seeds[0]))
     low = own.least[:, None] - stats.t.isf(alpha / 2 / number, freedom[0]) * errors[0]
-    # Beyond the ends, a front that is continued is too good: only measured models are better.
+    # Beyond its ends, the extrapolated front is too good, so only measured models are used there.
     kind = np.where(own.inside, KINDS.index("smooth"), KINDS.index("corner")), np.arange(number)
     top = np.where(own.inside, own.smooth, own.corner)[:, None]
     return low, top + stats.t.isf(alpha / 2, freedom[kind]) * errors[kind]

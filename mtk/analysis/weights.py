@@ -1,4 +1,4 @@
-"""Task weights: those that are fixed, and those that a method chose during training."""
+"""Task weights: fixed ones, and those that a method chose during training."""
 
 import ast
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ LOG = "metrics.jsonl"
 
 
 def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
-    """Returns the fixed weights of a run by task, with a sum of one; None where they are not known.
+    """Returns the fixed weights of a run by task, with a sum of one; None if unknown.
 
-    Those that the run recorded; in runs of earlier versions, those given to its combiner by name.
+    These are the recorded weights or, in earlier versions, those passed to the combiner by name.
 
     Args:
-        row: Of a table as `load` makes it.
+        row: A row of the result of `load`.
     """
     recorded = row.get("task_weights")
     if isinstance(recorded, dict):
@@ -39,10 +39,10 @@ def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
 
 
 def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame:
-    """Returns the task weights of a run, a row for each evaluation and a column for each task.
+    """Returns the task weights of a run, with a row per evaluation and a column per task.
 
-    Each value is the mean over the steps since the last evaluation. A line of the log that cannot
-    be read, such as the last one of a run that was killed, is left out.
+    Each value is the mean over the steps since the previous evaluation. Lines of the log that
+    cannot be read, such as the last one of a run that was killed, are skipped.
 
     Args:
         run_dir: A run folder.
@@ -54,7 +54,7 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
 
     Raises:
         FileNotFoundError: If the run has no log.
-        ValueError: If a whole line of it tells a weight that is not a number, or has no step.
+        ValueError: If a complete line has a weight that is not a number, or no step.
     """
     found: dict[int, dict[str, float | None]] = {}
     for entry in records.json_lines(Path(run_dir) / LOG, f'"{name}"'):
@@ -69,8 +69,8 @@ def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame
 def mean_weights(run_dir: str | Path) -> dict[str, float]:
     """Returns the mean of each task's weight over all steps of a run.
 
-    With these as static weights the method can be replayed: what remains of its effect is what its
-    weights do by changing. Values that are NaN are left out.
+    With these as static weights the method can be replayed; the remaining difference is the effect
+    of changing the weights during training. NaN values are left out.
 
     Args:
         run_dir: A run folder.

@@ -1,4 +1,4 @@
-"""A study as a page: figures, tables, and the verdict."""
+"""Reports on studies as a page with figures, tables and verdicts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -75,7 +75,7 @@ def report(
 
 def _check_metrics(table: pd.DataFrame, higher: set[str], lower: set[str]) -> None:
     known = {name for names in metric_sets.by_task(table).values() for name in names}
-    # While no run has values nobody knows their names.
+    # Until a run has values, the names of metrics are unknown.
     if known and (unknown := (higher | lower) - known):
         names = ", ".join(sorted(known))
         raise ValueError(f"No run has the metric {min(unknown)!r}. Available: {names}")

@@ -1,4 +1,4 @@
-"""What a report holds, in its order."""
+"""The contents of a report, in order."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -35,13 +35,13 @@ class RenderedFigure(NamedTuple):
     """A drawn figure.
 
     Attributes:
-        name: Of its files.
+        name: Name of its files.
         title: What it shows, and its number in the paper.
         caption: How to read it.
-        png: As bytes.
-        svg: As a text.
-        width: In pixels of the page.
-        narrow: As bytes of a PNG for narrow screens; None where the usual one does.
+        png: Bytes of the PNG.
+        svg: Text of the SVG.
+        width: Width in pixels of the page.
+        narrow: Bytes of a PNG for narrow screens; None if the usual one will do.
     """
 
     name: str
@@ -55,17 +55,17 @@ class RenderedFigure(NamedTuple):
 
 @dataclass
 class Section:
-    """A part of the report: a study, or what concerns all.
+    """A section of the report: a study, or the part on all studies.
 
     Attributes:
         title: Its heading.
-        names: Makes the names of its files; one for the whole report.
+        names: Makes the names of its files; shared by the whole report.
         view: The study, or None.
         questions: Its verdicts.
-        forest: All verdicts at a glance, or None.
+        forest: The figure of all verdicts, or None.
         figures: Its other figures.
         tables: Its tables by title.
-        skipped: What could not be drawn or tabled, with the reason.
+        skipped: Reasons for missing figures and tables, by title.
         files: Names of the tables' files by title.
     """
 
@@ -81,14 +81,14 @@ class Section:
 
     @property
     def not_shown(self) -> dict[str, list[str]]:
-        """What was skipped, by the reason."""
+        """Titles of skipped figures and tables by reason."""
         found: dict[str, list[str]] = {}
         for title, reason in self.skipped.items():
             found.setdefault(reason, []).append(title)
         return found
 
     def draw(self, entry: Entry, *drawn_from: object) -> list[RenderedFigure]:
-        """Returns a figure; if there is none, keeps the reason."""
+        """Returns a rendered figure, or none, in which case the reason is kept."""
         try:
             with styled():
                 narrow = entry.narrow and entry.narrow(*drawn_from)
@@ -98,7 +98,7 @@ class Section:
             return []
 
     def tabulate(self, title: str, make: Callable[..., pd.DataFrame], *made_from: object) -> None:
-        """Adds a table, or the reason why there is none."""
+        """Adds a table, or the reason why it is missing."""
         try:
             self.tables[title] = make(*made_from)
             self.files[title] = self._file(title) + ".csv"
@@ -118,7 +118,7 @@ class Section:
 
 
 class Contents(NamedTuple):
-    """The whole report: the table of all runs, and its parts, the studies first."""
+    """The whole report: the table of all runs, and its sections, studies first."""
 
     table: pd.DataFrame
     sections: list[Section]
@@ -138,16 +138,16 @@ def collect(
     delta: float = DELTA,
     others: Sequence[Callable[[StudyView], Figure]] = (),
 ) -> Contents:
-    """Makes everything that the studies of a table allow.
+    """Makes all figures and tables that the studies of a table allow.
 
     Args:
         table: All runs.
         views: The studies.
         delta: As in `mtk.analysis.judge`.
-        others: What draws further figures of each study.
+        others: Functions that draw additional figures of each study.
     """
     names = FileNames()
-    names.make("runs")  # The table of all of them.
+    names.make("runs")  # The table of all runs.
     entries = [figure_list.of_others(draw) for draw in others]
     studies = [_study(view, names, delta, entries) for view in views]
     section = Section("All studies", names)
@@ -215,7 +215,7 @@ def _tables(
     yield "Mean rank over all weightings", utility.rank_table
     yield "Mean over tasks", tables.averages_of
     yield "Fixed parameters", tables.settings
-    # What figures draw, beside those that say what it means.
+    # The data of the figures, besides tables that interpret them.
     yield "Task weights over time", task_weights.table
     yield "Sparse grids and seeds: points", seeds_and_grids.table
     yield "Ranking by evaluation weighting: curves", utility.table
@@ -226,9 +226,9 @@ def _tables(
 
 
 def render(name: str, entry: Entry, drawn: Figure, narrow: Figure | None = None) -> RenderedFigure:
-    """Returns a figure in both forms, and the narrow one, if there is one, for narrow screens."""
+    """Returns a figure as PNG and SVG, with a variant for narrow screens if given."""
     svg = io.StringIO()
-    # The layout is found once, for both.
+    # The layout is computed once for both.
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")
     drawn.savefig(svg, format="svg", metadata={"Date": None})

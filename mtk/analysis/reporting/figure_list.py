@@ -1,4 +1,4 @@
-"""The figures of a report, each with what is said of it and what draws it."""
+"""The figures of a report, with their titles, captions and drawing functions."""
 
 import inspect
 import tomllib
@@ -29,7 +29,7 @@ from mtk.analysis.study_view import StudyView
 _CAPTIONS = tomllib.loads(
     (resources.files(__package__) / "templates" / "captions.toml").read_text(encoding="utf-8")
 )
-# What the paper's Figure 8 sets against each other, where the tasks have these metrics.
+# Metrics that the paper's Figure 8 compares, if the tasks have them.
 _SCENES = {"pixel_accuracy", "absolute_error"}
 
 
@@ -37,11 +37,11 @@ class Entry(NamedTuple):
     """A figure of the list.
 
     Attributes:
-        name: Of its files.
+        name: Name of its files.
         title: What it shows.
         draw: Draws it, or raises an `UnavailableError` with the reason.
-        narrow: Draws it for narrow screens; None where scrolling will do.
-        said: How to read it; None for what `captions.toml` says.
+        narrow: Draws it for narrow screens; None if scrolling will do.
+        said: How to read it; None for the text in `captions.toml`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
     @property
     def caption(self) -> str:
-        """How to read it, and its number in the paper, which the names of its files have too."""
+        """How to read it, and its number in the paper, which is also in the names of its files."""
         said = (
             str(_CAPTIONS.get(self.name, _CAPTIONS["fronts"])) if self.said is None else self.said
         )
@@ -69,7 +69,7 @@ def _of_view(name: str, title: str, draw: Callable[[StudyView], Figure]) -> Entr
 
 
 def _fronts(name: str, title: str, choose: Callable[[StudyView], list[tuple[str, str]]]) -> Entry:
-    """Returns the fronts of the chosen sets of objectives, each in a split."""
+    """Returns an entry for the fronts of the chosen sets of objectives and splits."""
     return Entry(name, title, lambda view, questions: fronts.draw(view, choose(view), questions))
 
 
@@ -143,15 +143,15 @@ OVER_STUDIES = [
 
 
 def of_a_study(view: StudyView) -> list[Entry]:
-    """Returns the figures of a study, those of a search first."""
+    """Returns the figures of a study; those of a search come first."""
     return [*(OF_A_SEARCH if hypervolume.is_search(view) else ()), *OF_A_STUDY]
 
 
 def of_others(draw: Callable[[StudyView], Figure]) -> Entry:
-    """Returns a figure that somebody else draws of a study.
+    """Returns an entry for a user-defined figure of a study.
 
     Args:
-        draw: Its docstring is title and caption; raises an `UnavailableError` with the reason where
+        draw: Its docstring gives title and caption; raises an `UnavailableError` with the reason if
             a study has nothing to draw.
     """
     name = draw.__name__

@@ -13,22 +13,22 @@ from mtk.analysis.run_table import varying
 from mtk.analysis.schema import SPLITS
 from mtk.analysis.weights import static_weights
 
-# More weights are no name for a run.
+# More weights than this are too long for the name of a run.
 _MOST_TASKS = 4
 _LONGEST = 200
 
 
 def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
-    """Writes what `tensorboard --logdir FOLDER` shows in its HParams tab.
+    """Writes the data that `tensorboard --logdir FOLDER` shows in its HParams tab.
 
-    A session for each run that has begun, failed ones included: its method, seed and every
-    parameter that varies, and its metrics at the selected step (train at the last one), those in
-    test first.
+    There is a session for each run that has begun, including failed ones, with its method, seed and
+    every parameter that varies, and its metrics at the selected step (train metrics at the last
+    one), test metrics first.
 
     Args:
-        table: As `load` makes it.
-        folder: Where to write: a folder for each study, and in it one for each run, called by its
-            method, its static weights, and what varies. Files of an earlier call are replaced.
+        table: The result of `load`.
+        folder: Output folder, with a folder per study and, in it, one per run, named after its
+            method, static weights and varying parameters. Files of an earlier call are replaced.
     """
     folder = Path(folder)
     table = table[table["status"] != "pending"]
@@ -49,7 +49,7 @@ def write_hparams(table: pd.DataFrame, folder: str | Path) -> None:
 
 
 def _folders(table: pd.DataFrame) -> list[str]:
-    """Returns the folder of each run, `<study>/<run>`, made of what tells it from the others."""
+    """Returns the folder of each run, `<study>/<run>`, named after what distinguishes the run."""
     studies, own = FileNames(), {}
     for study, runs in table.groupby("study", sort=False):
         names = FileNames("=.,+-")
@@ -63,7 +63,7 @@ def _folders(table: pd.DataFrame) -> list[str]:
 def _words(row: Mapping[Any, Any], varied: list[str]) -> str:
     weights = static_weights(row) or {}
     shares = "-".join(f"{share:.3g}" for share in weights.values())
-    told = (".weights", "experiment.run.combiner")  # By the method, and by the shares.
+    told = (".weights", "experiment.run.combiner")  # In the method and the shares.
     known = [name for name in varied if pd.notna(row[name]) and not name.endswith(told)]
     parts = [str(row["method"]), shares if len(weights) <= _MOST_TASKS else ""]
     parts += [f"{name.rpartition('.')[2]}={row[name]}" for name in known]

@@ -1,4 +1,4 @@
-"""Names of methods as people write them: PCGrad, not pcgrad."""
+"""Names of methods as written in papers: PCGrad, not pcgrad."""
 
 import re
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from mtk.analysis.select import STATIC
 
-# Where the class of a combiner is not called as its paper calls the method.
+# Names in papers that differ from the name of the combiner class.
 _WRITTEN = {
     "AlignedMTL": "Aligned-MTL",
     "IMTLG": "IMTL-G",
@@ -19,10 +19,10 @@ _WRITTEN = {
 
 
 def written(table: pd.DataFrame) -> dict[str, str]:
-    """Returns each method's name as it is shown; no two methods get the same one.
+    """Returns each method's name for display; no two methods get the same name.
 
     A study's `rlw_normal` that trained with the combiner `RLW` is "RLW (normal)". A method that is
-    not called after a combiner of the table keeps its name.
+    not named after a combiner of the table keeps its name.
     """
     classes = {name.lower(): _WRITTEN.get(name, name) for name in table["combiner"].dropna()}
     methods = list(dict.fromkeys(table["method"]))

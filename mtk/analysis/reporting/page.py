@@ -1,4 +1,4 @@
-"""The report as one page of HTML that needs nothing else."""
+"""The report as one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import Verdict
 from mtk.display import counted
 
-# Longer tables and texts are cut on the page; the CSV is whole.
+# Longer tables and texts are truncated on the page; the CSV is complete.
 _MOST_ROWS = 200
 _LONGEST = 500
 _LONG_NUMBER = re.compile(r"\b\d+\.\d{4,}(e[-+]?\d+)?")
@@ -32,7 +32,7 @@ _LONG_NUMBER = re.compile(r"\b\d+\.\d{4,}(e[-+]?\d+)?")
 def render(made: Contents) -> str:
     """Returns the page."""
     script, style = _asset("tables.js"), _asset("style.css")
-    # The page needs nothing else, so a browser may refuse it everything else.
+    # The page is self-contained, so the browser may block all other content.
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     )
@@ -66,27 +66,27 @@ def _templates() -> jinja2.Environment:
 
 
 def _address(kind: str, content: bytes) -> str:
-    """Returns an address that holds the content."""
+    """Returns a data URL with the content."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _asset(name: str) -> Markup:
-    """Returns a file of ours as it is: it is no text of a study."""
+    """Returns a file of this package without escaping, since it is trusted."""
     folder = resources.files("mtk.analysis.reporting") / "templates"
     return Markup((folder / name).read_text(encoding="utf-8"))
 
 
 def _hash(text: str) -> str:
-    """Returns a text as a policy names it: the browser refuses every other one."""
+    """Returns the hash of a text for the content security policy, which blocks all others."""
     digest = hashlib.sha256(str(text).encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 class Summary:
-    """What the first screen says of a study."""
+    """The summary of a study on the first screen."""
 
     def __init__(self, section: Section):
-        assert section.view is not None  # As the caller has seen.
+        assert section.view is not None  # Checked by the caller.
         self.section, self.view = section, section.view
         self.answered = [q for q in section.questions if q.verdicts]
         self.advice = advice(section.view, better(self.answered))
@@ -105,14 +105,14 @@ class Summary:
 
     @property
     def methods(self) -> Iterator[tuple[str, list[tuple[str, Verdict]]]]:
-        """The verdicts on each method, by the title of their question."""
+        """The verdicts on each method, with the titles of their questions."""
         for name in self.view.methods:
             own = [(q.title, q.verdicts[name]) for q in self.answered if name in q.verdicts]
             yield name, own
 
 
 def what_was_run(view: StudyView) -> list[tuple[str, str]]:
-    """Returns the grids of each method in words, by its name."""
+    """Returns a description of the grids of each method, with its name."""
     sets = {method: view.of(method) for method in view.labels}
     single = view.found[view.found["role"] == "single"]
     found = []
@@ -130,7 +130,7 @@ def what_was_run(view: StudyView) -> list[tuple[str, str]]:
 
 
 def cell(value: object) -> str:
-    """Returns a value as a table shows it."""
+    """Returns a value formatted for a table."""
     if isinstance(value, (float, np.floating)):
         if np.isnan(value):
             return ""

@@ -1,4 +1,4 @@
-"""What the reader of a study must know before he believes its verdicts."""
+"""Remarks that the reader of a study should know before trusting its verdicts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,12 +14,12 @@ from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.display import counted, short
 
-# Of fewer values, each lies at an edge.
+# With fewer values, each lies at an edge.
 _FEWEST_VALUES = 3
 
 
 def templates() -> jinja2.Environment:
-    """Returns what fills in the files of `templates`; only text of a page is escaped."""
+    """Returns the environment for the files in `templates`; only text of a page is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mtk.analysis.reporting"),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -32,7 +32,7 @@ def templates() -> jinja2.Environment:
 
 
 def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
-    """Returns a sentence for everything that was left out, assumed, or not as it should be."""
+    """Returns a sentence for everything that was left out, assumed or irregular."""
     runs, losses = view.table, {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
     finished = runs[runs["status"] == "finished"]
     ended = ["finished", "diverged", "incomplete", "paused"]
@@ -74,8 +74,8 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
 def edges(view: StudyView, measured: Measured) -> list[str]:
     """Returns a sentence for each selected value that lies at an edge of its grid.
 
-    A better one may lie beyond it, and then the comparison is of grids, not of methods, or with
-    single-task models that are worse than they need be.
+    A better value may lie beyond the edge; the comparison is then one of grids, not of methods, or
+    with single-task models that are worse than necessary.
     """
     found: list[str] = []
     for method, chosen in measured.configurations.items():
@@ -89,7 +89,7 @@ def edges(view: StudyView, measured: Measured) -> list[str]:
 
 
 def _edges(label: str, own: pd.DataFrame, chosen: Sequence[str]) -> Iterator[str]:
-    """Yields the sentences on models that were selected among configurations."""
+    """Yields sentences on the selected models among a method's configurations."""
     for name in run_table.varying(own):
         values = pd.to_numeric(own[name], errors="coerce")
         if values.nunique() < _FEWEST_VALUES or values.isna().any():
@@ -105,7 +105,7 @@ def _edges(label: str, own: pd.DataFrame, chosen: Sequence[str]) -> Iterator[str
 
 
 def _not_measured(view: StudyView) -> Iterator[str]:
-    """Yields which models another metric than the losses selects that were not measured."""
+    """Yields how many models per method a metric selects that were not measured."""
     if view.first_stage is view:
         return
     for space in (name for name in view.spaces if name not in ("loss", view.spaces.loss)):
@@ -120,5 +120,5 @@ def _not_measured(view: StudyView) -> Iterator[str]:
 
 
 def ends(runs: pd.DataFrame) -> str:
-    """Returns how many runs ended how."""
+    """Returns the number of runs by status, as text."""
     return ", ".join(f"{number} {name}" for name, number in runs["status"].value_counts().items())

@@ -1,4 +1,4 @@
-"""Tables as CSV that a spreadsheet shows as they are."""
+"""Tables as CSV that spreadsheets show without interpreting formulas."""
 
 import re
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from mtk.analysis import plain_text
 
-# What a spreadsheet takes for a formula when a cell begins with it; the wide forms are those of
+# Beginnings of cells that spreadsheets interpret as formulas; the full-width forms are those of
 # East Asian keyboards.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.I)
@@ -15,8 +15,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.I)
 def csv(table: pd.DataFrame) -> bytes:
     """Returns a table as CSV in UTF-8.
 
-    A text that a spreadsheet would take for a formula has a quotation mark before it; numbers, and
-    texts that are numbers, stay as they are.
+    Text that a spreadsheet would interpret as a formula is prefixed with a quotation mark; numbers,
+    and text that is a number, are unchanged.
     """
     safe = table.apply(_column) if len(table) else table
     return safe.set_axis(list(map(_cell, table)), axis=1).to_csv(index=False).encode()

@@ -28,25 +28,25 @@ CPU_HOURS, CLOCK_HOURS = "CPU hours", "hours of wall-clock time (CPU time was no
 
 
 def runs_by_status(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns how many runs of each method ended how."""
+    """Returns the number of runs of each method by status."""
     counts = table.groupby(["study", "method", "role", "status"], sort=False).size()
     return counts.unstack(fill_value=0).reset_index()
 
 
 def problems(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns every run that is not compared, with the reason."""
+    """Returns all runs that are not compared, with the reasons."""
     columns = ["study", "method", "run", "seed", "status", "reason"]
     return table.loc[table["status"] != "finished", columns]
 
 
 def lineages(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the runs that have branched from others, and what changed where they did."""
+    """Returns the runs that branched from other runs, and what changed at the branching."""
     columns = ["study", "method", "run", "seed", "lineage"]
     return table.reindex(columns=columns).dropna(subset="lineage")
 
 
 def left_out(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the metrics that are not compared, and how many runs have them in each split."""
+    """Returns the metrics that are not compared, and the number of runs with them by split."""
     groups = table.groupby(["study", run_table.with_setting(table)["setting"]], sort=False)
     parts = [
         metric_sets.left_out(runs).assign(study=study, runs=len(runs))
@@ -57,7 +57,7 @@ def left_out(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def other_data(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns what the runs of a setting were made with, where that is not the same for all."""
+    """Returns the differences between the data of runs of the same setting."""
     known = run_table.with_setting(table).reindex(columns=["study", "setting", "data", "method"])
     rows = []
     for key, own in known.dropna(subset=["data"]).groupby(["study", "setting"], sort=False):
@@ -71,7 +71,7 @@ def other_data(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sources(views: Sequence[StudyView]) -> pd.DataFrame:
-    """Returns what each study trains on (Table 1)."""
+    """Returns the data that each study trains on (Table 1)."""
     columns = {"workload": "experiment.run.workload"}
     columns |= {f"{split} examples": f"{split}_examples" for split in SPLITS}
     columns |= {"batch size": "experiment.Optimization.batch_size", "steps": "steps"}
@@ -86,7 +86,7 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
 
 
 def models(views: Sequence[StudyView]) -> pd.DataFrame:
-    """Returns size and speed of each method in each setting (Table 2)."""
+    """Returns model size and speed of each method in each setting (Table 2)."""
     named = [(view, method, view.runs(method)) for view in views for method in view.labels]
     finished = ((view, method, _finished(runs)) for view, method, runs in named)
     table = pd.DataFrame(
@@ -105,7 +105,7 @@ def models(views: Sequence[StudyView]) -> pd.DataFrame:
 
 
 def averages_of(view: StudyView) -> pd.DataFrame:
-    """Returns each method's best mean over tasks, in test and in validation (Table 3)."""
+    """Returns each method's best mean over tasks, on test and on validation (Table 3)."""
     rows, space = [], space_of_means(view)
     sign, units = view.spaces[space][0].sign, mean_units(view, space)
     for method in view.labels:
@@ -117,7 +117,7 @@ def averages_of(view: StudyView) -> pd.DataFrame:
 
 
 def configurations(view: StudyView) -> pd.DataFrame:
-    """Returns every configuration with its means over seeds: the points of most figures."""
+    """Returns all configurations with their means over seeds, which most figures show."""
     names = ["method", *run_table.varying(view.found), "seeds", "comparable", "measured"]
     splits = ("validation", "test", "train")
     known = [o.column(s) for s in splits for own in view.spaces.values() for o in own]
@@ -140,11 +140,11 @@ def settings(view: StudyView) -> pd.DataFrame:
 def indicator_table(
     view: StudyView, space: str, compared: Sequence[Comparison] = ()
 ) -> pd.DataFrame:
-    """Returns the indicators of each method's selected models in test, of those that were measured.
+    """Returns the indicators, on test, of each method's selected models that were measured.
 
-    Hypervolume and epsilon are in widths of the static front, those of the verdicts where there are
-    some; less is better but for the volume. At equal budgets all configurations of the first stage
-    count, at the seeds of that stage, and in widths of its own front.
+    Hypervolume and epsilon are in widths of the static front, which are those of the verdicts if
+    there are any; lower is better, except for the hypervolume. At equal budgets, all configurations
+    of the first stage are used, with its seeds, and in widths of its own front.
 
     Args:
         view: The study.
@@ -193,10 +193,10 @@ def indicator_table(
 
 
 def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
-    """Returns what static weights reach for the compute that each method's search took.
+    """Returns the results of static weights for the compute of each method's search.
 
-    A search tries configurations in random order and keeps the best mean over tasks in validation;
-    what it reaches is that model's mean in test, averaged over orders; all in the first stage.
+    A search tries configurations in random order and keeps the best mean over tasks on validation;
+    its result is that model's mean on test, averaged over orders. Only the first stage is used.
     """
     chosen, units = view.spaces[space], mean_units(view, space)
     if units is None or len({objective.metric for objective in chosen}) > 1:
@@ -218,9 +218,9 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
 
 
 def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
-    """Returns each method's mean change against single-task models, in percent.
+    """Returns each method's mean change relative to single-task models, in percent.
 
-    Of its measured models that is the one that validation finds best, by what selected the runs.
+    The method's model is the best measured one on validation by the monitor of the runs.
     """
     measured = view.found[view.found["measured"]]
     try:
@@ -242,7 +242,7 @@ def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
 
 
 def against_single_tasks(view: StudyView, space: str) -> str:
-    """Returns `single_task_table` as a sentence, or why there is none; "" without such models."""
+    """Returns `single_task_table` or the reason without one, as text; "" without such models."""
     single = view.table[view.table["role"] == "single"]
     try:
         table = single_task_table(view, space)
@@ -264,7 +264,7 @@ def _finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _one(table: pd.DataFrame, name: str) -> object:
-    """Returns the value of a column, or a range where it has several."""
+    """Returns the value of a column, or a range if it has several."""
     values = ordered(table[name]) if name in table else []
     if len(values) < 2:
         return values[0] if values else "not recorded"
@@ -272,15 +272,15 @@ def _one(table: pd.DataFrame, name: str) -> object:
 
 
 def ordered(column: pd.Series) -> list[Any]:
-    """Returns the values of a parameter, each once: numbers by size, then texts."""
+    """Returns the unique values of a parameter: sorted numbers, then strings."""
     return sorted(column.dropna().unique(), key=lambda value: (isinstance(value, str), value))
 
 
 def budgets(view: StudyView) -> pd.DataFrame:
-    """Returns how many runs each method had, tuning included, and how long they computed.
+    """Returns the number of runs of each method, including tuning, and their computing time.
 
-    In hours of CPU time, all sessions counted, however they ended; where not every run with a
-    result recorded them, in hours by the clock, of the training alone.
+    Hours are CPU time over all sessions, however they ended; if not every run with a result
+    recorded it, they are wall-clock time of the training only.
     """
     title, hours = _hours(view.table)
     rows = []
@@ -299,7 +299,7 @@ def budgets(view: StudyView) -> pd.DataFrame:
 
 
 def _hours(runs: pd.DataFrame) -> tuple[str, pd.Series]:
-    """Returns how long each run took, NaN if unknown, and what that is."""
+    """Returns the time that each run took, NaN if unknown, and the title of that column."""
     cpu = runs.get("cpu_seconds", pd.Series(np.nan, runs.index))
     ended = runs["status"].isin(["finished", "diverged", "incomplete"])
     if cpu[ended].notna().all():
@@ -309,17 +309,17 @@ def _hours(runs: pd.DataFrame) -> tuple[str, pd.Series]:
 
 
 def _steps_taken(runs: pd.DataFrame) -> pd.Series:
-    """Returns how many steps each run took itself: of a branch, those behind it."""
+    """Returns the number of each run's own steps: for a branched run, those after branching."""
     first = runs.get("first_step", pd.Series(np.nan, runs.index))
     return (runs["steps"] - first.astype(float).fillna(0.0)).astype(float)
 
 
 def variance_table(view: StudyView, space: str) -> pd.DataFrame:
-    """Returns the shares of the variance of the mean over tasks, in test, over all finished runs.
+    """Returns the shares of the variance of the mean over tasks on test, over all finished runs.
 
-    One after the other: between methods (static weights are one), between the configurations of a
-    method (its hyperparameters, weights among them), between seeds within configurations, the same
-    for all, and the rest.
+    In this order: between methods (static weights are one), between the configurations of a method
+    (its hyperparameters, including weights), between seeds within configurations (an effect common
+    to all), and the residual.
 
     Raises:
         UnavailableError: If no configuration was run with two seeds, or nothing varies.
@@ -338,7 +338,7 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
         raise UnavailableError("no configuration was run with two or more seeds")
     value, models = runs["value"], runs.groupby(["label", "configuration"])["value"]
     method, model = runs.groupby("label")["value"].transform("mean"), models.transform("mean")
-    # Runs of a configuration without repeats have no residual, and say nothing of seeds.
+    # Configurations with a single run have no residual and no information on seeds.
     residual = (value - model)[models.transform("size") > 1]
     seed = residual.groupby(runs["seed"]).transform("mean")
     squares = {
@@ -355,12 +355,12 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
 
 
 def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
-    """Returns how probably a run of each method is better than one with equal static weights.
+    """Returns the probability that a run of each method beats one with equal static weights.
 
-    The mean over tasks in test of a random run of the method's model that is best in validation,
-    against that of a random run with equal weights, both over the fresh seeds; the interval is a
-    bootstrap over seeds, drawn together for both. Tasks without a unit in common are averaged in
-    widths of the static front, as by the verdict on the mean.
+    This compares the mean over tasks on test of a random run of the method's best model on
+    validation with that of a random run with equal weights, both over the fresh seeds; the interval
+    is a bootstrap over seeds, paired for both. Tasks without a common unit are averaged in widths
+    of the static front, as in the verdict on the mean.
 
     Raises:
         UnavailableError: If equal static weights were not measured.
@@ -396,6 +396,6 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
 
 
 def _wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns in which share of all pairs of `(..., S)` the former is smaller; ties half."""
+    """Returns the share of all pairs of `(..., S)` in which `own` is smaller; ties count half."""
     pairs = own[..., :, None] - other[..., None, :]
     return (pairs < 0).mean((-2, -1)) + 0.5 * (pairs == 0).mean((-2, -1))
