@@ -1,4 +1,4 @@
-"""What a run needs to go on as if nothing had happened, in files that survive a crash."""
+"""Crash-safe checkpoints from which a run resumes exactly."""
 
 from mtk.checkpoints.append_only import AppendOnlyFiles
 from mtk.checkpoints.async_checkpointer import AsyncCheckpointer

@@ -1,4 +1,4 @@
-"""Files that a run only ever appends to, and the way back to a length that they had."""
+"""Append-only files of a run, which can be truncated to an earlier length."""
 
 import contextlib
 import hashlib
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from mtk import atomic, event_files
 
-_EVENTS = "*/events.out.tfevents.*"  # as TensorFlow's writers name them, in a folder of each split
+_EVENTS = "*/events.out.tfevents.*"  # names of TensorFlow's writers, in a folder per split
 
 
 class AppendOnlyFiles:
     """The record and the curves of a run.
 
-    Cut back to the lengths that they had at a checkpoint, they hold what belongs to it: nothing
-    twice, nothing missing. Appended bytes must have left the process before `lengths` is asked.
+    Truncated to their lengths at a checkpoint, they hold exactly what belongs to it, without gaps
+    or duplicates. Appended bytes must have left the process's buffers before `lengths` is called.
 
     Args:
         root: The run folder.
-        record: File without which a run cannot go on.
-        curves: Folder of event files that it can do without; the user may remove them. Whatever
-            else lies there, such as notes or a profiler's records, is none of these files.
+        record: File that is required to resume the run.
+        curves: Folder of event files that are not required; the user may remove them. Other files
+            in it, such as notes or a profiler's output, are ignored.
     """
 
     def __init__(self, root: Path, record: Path, curves: Path):
@@ -33,21 +33,21 @@ class AppendOnlyFiles:
         self._hashed = 0
 
     def lengths(self) -> dict[str, int]:
-        """Returns the bytes of each file, by the path in the run folder at which it was made."""
+        """Returns the size in bytes of each file, by its original path in the run folder."""
         return {self._name(path): path.stat().st_size for path in self._files()}
 
     def flush(self, lengths: Mapping[str, int]) -> None:
-        """Waits until the files are on the disk."""
+        """Waits until the files are on disk."""
         for path in self._files():
             if self._name(path) in lengths:
-                with contextlib.suppress(FileNotFoundError):  # It is put in order just now.
+                with contextlib.suppress(FileNotFoundError):  # It is being renamed.
                     atomic.flush(path)
 
     def record_hash(self, length: int) -> str:
-        """Returns the SHA-256 of the record's first bytes; each is read once in a process.
+        """Returns the SHA-256 of the record's first bytes; a process reads each byte once.
 
         Args:
-            length: How many bytes, no fewer than in the last call.
+            length: Number of bytes, at least that of the previous call.
         """
         if length > self._hashed:
             with self.record.open("rb") as file:
@@ -57,18 +57,18 @@ class AppendOnlyFiles:
         return self._hash.hexdigest()
 
     def record_length(self, lengths: Mapping[str, int]) -> int:
-        """Returns the length of the record, 0 if it was not there."""
+        """Returns the length of the record, 0 if it did not exist."""
         return lengths.get(str(self.record.relative_to(self.root)), 0)
 
     def check(self, lengths: Mapping[str, int], record: str) -> None:
-        """Raises if the record is not what it was; nothing can make up for its lines.
+        """Checks that the record is intact, since its lines cannot be replaced.
 
         Args:
-            lengths: Of the files at a checkpoint.
-            record: Hash of the record then.
+            lengths: Lengths of the files at a checkpoint.
+            record: Hash of the record at that checkpoint.
 
         Raises:
-            ValueError: Lines of the record are missing or changed.
+            ValueError: If lines of the record are missing or changed.
         """
         problem = self.problem(lengths, record)
         if problem:
@@ -78,7 +78,7 @@ class AppendOnlyFiles:
             )
 
     def problem(self, lengths: Mapping[str, int], record: str) -> str:
-        """Returns what is wrong with the record, empty if it is what it was; see `check`."""
+        """Returns what is wrong with the record, empty if it is intact; see `check`."""
         self._hash, self._hashed = hashlib.sha256(), 0
         noted = self.record_length(lengths)
         there = self.record.stat().st_size if self.record.exists() else 0
@@ -92,10 +92,10 @@ class AppendOnlyFiles:
         return f"The log {str(self.record)!r} {state}"
 
     def copy(self, lengths: Mapping[str, int], root: Path) -> None:
-        """Copies to another run folder what the files held at a checkpoint, which was checked.
+        """Copies the contents of the files at a checkpoint, which was checked, to another run.
 
         Args:
-            lengths: Of the files then. Curves that are not there any more are left out.
+            lengths: Lengths of the files at the checkpoint. Curves that were removed are left out.
             root: The other run folder.
         """
         for path in self._files():
@@ -107,7 +107,7 @@ class AppendOnlyFiles:
                     unfinished.write_bytes(file.read(length))
 
     def cut(self, lengths: Mapping[str, int]) -> None:
-        """Takes away what was written after the lengths were taken."""
+        """Removes everything that was written after the lengths were recorded."""
         files = self._files()
         for path in files:
             noted = lengths.get(self._name(path))

@@ -1,4 +1,4 @@
-"""Writes checkpoints beside the training."""
+"""Writes checkpoints in the background during training."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -7,10 +7,10 @@ from mtk.checkpoints.store import Store
 
 
 class AsyncCheckpointer:
-    """Writes one snapshot at a time in a thread of its own.
+    """Writes one snapshot at a time in a background thread.
 
     Args:
-        store: Where to.
+        store: The store to write to.
     """
 
     def __init__(self, store: Store):
@@ -19,29 +19,29 @@ class AsyncCheckpointer:
         self._future: Future[None] | None = None
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Begins to write a snapshot, when the one before is done.
+        """Starts to write a snapshot after the previous one is complete.
 
         Raises:
-            OSError: If the one before could not be written; this one is not begun.
+            OSError: If the previous one could not be written; this one is then not started.
         """
         self.wait()
         self._future = self._pool.submit(self.store.write, snapshot)
 
     def wait(self) -> None:
-        """Waits until nothing is being written.
+        """Waits until the last snapshot is complete.
 
         Raises:
-            OSError: If the last snapshot could not be written. Raised once.
+            OSError: If it could not be written. Raised only once.
         """
         future, self._future = self._future, None
         if future is not None:
             future.result()
 
     def close(self) -> None:
-        """Waits until nothing is being written, well or not, and ends the thread."""
+        """Waits until the last snapshot is complete or has failed, and ends the thread."""
         self._pool.shutdown()
 
     def poll(self) -> None:
-        """As `wait`, without waiting for what is not done yet."""
+        """As `wait`, but returns immediately if the snapshot is not complete yet."""
         if self._future is not None and self._future.done():
             self.wait()

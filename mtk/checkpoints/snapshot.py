@@ -25,12 +25,12 @@ class Snapshot:
     """The state of a run between two steps.
 
     Attributes:
-        step: The steps done.
+        step: Number of completed steps.
         variables: Values of the model's variables; see `mtk.checkpoints.values`.
-        state: What JSON can hold of everything else.
-        lengths: Bytes of the growing files, by their path in the run folder.
-        files: Finished files that belong to the state, by their name in the checkpoint.
-        record: Hash of the run's record as it was then; see `AppendOnlyFiles.record_hash`.
+        state: All other state, as JSON values.
+        lengths: Sizes in bytes of the append-only files, by their path in the run folder.
+        files: Complete files that belong to the state, by their name in the checkpoint.
+        record: Hash of the run's record at that step; see `AppendOnlyFiles.record_hash`.
     """
 
     step: int
@@ -43,7 +43,7 @@ class Snapshot:
     def save(self, folder: Path) -> None:
         """Writes the snapshot to an empty folder.
 
-        Files are linked, not copied: nobody may change one, only put another in its place.
+        Files are hard-linked, not copied, so they must only be replaced, never modified.
         """
         arrays: dict[str, Any] = dict(self.variables)
         np.savez(folder / _VARIABLES, **arrays)
@@ -53,21 +53,21 @@ class Snapshot:
         for name, path in self.files.items():
             link(path, folder / name)
         names = sorted(path.name for path in folder.iterdir())
-        # The form that `sha256sum -c SHA256SUMS` reads.
+        # The format of `sha256sum -c SHA256SUMS`.
         sums = [f"{sha256(folder / name)}  {name}\n" for name in names]
         (folder / _SUMS).write_text("".join(sums), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Snapshot":
-        """Reads a snapshot and checks that every byte is as it was written.
+        """Reads a snapshot and verifies its checksums.
 
         Raises:
-            DamagedError: If it is not, with the reason.
+            DamagedError: If it has changed since it was written, with the reason.
         """
         try:
             _verify(folder)
             content = _read(folder)
-            values = folder / _VARIABLES  # They are not compressed.
+            values = folder / _VARIABLES  # Not compressed.
             variables = bounded.read_npz(values, most=values.stat().st_size)
             known = (_VARIABLES, _STATE, _SUMS)
             files = {path.name: path for path in folder.iterdir() if path.name not in known}
@@ -78,7 +78,7 @@ class Snapshot:
 
 
 def link(source: Path, target: Path) -> None:
-    """Gives a file a second name, which outlives the first; a copy where links are unknown."""
+    """Hard-links a file, so that it outlives its first name; copies it if links are unsupported."""
     try:
         os.link(source, target)
     except OSError:
@@ -86,10 +86,10 @@ def link(source: Path, target: Path) -> None:
 
 
 def read_without_variables(folder: Path) -> Snapshot:
-    """Reads a snapshot without variables and files, and checks that part only.
+    """Reads a snapshot without variables and files, and verifies only that part.
 
     Raises:
-        DamagedError: If it is not as it was written, with the reason.
+        DamagedError: If it has changed since it was written, with the reason.
     """
     try:
         _check(folder, _STATE, _sums(folder).get(_STATE))
@@ -111,14 +111,14 @@ def _verify(folder: Path) -> None:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """Returns the checksums that were written, by the names of the files."""
+    """Returns the recorded checksums by file name."""
     lines = records.text(folder / _SUMS).splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _check(folder: Path, name: str, digest: str | None) -> None:
     path = folder / name
-    # Another's list may lead anywhere, and a pipe would never end.
+    # An untrusted list may contain any path, and reading a pipe would never end.
     if path.parent != folder or not path.is_file():
         raise DamagedError(f"{name!r:.60} is missing, or is not a file of the checkpoint")
     if digest is None:

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: numbered folders, the last few of which are kept."""
+"""The checkpoints of a run: numbered folders, of which the last few are kept."""
 
 import re
 import shutil
@@ -11,20 +11,20 @@ from mtk.checkpoints.append_only import AppendOnlyFiles
 from mtk.checkpoints.snapshot import DamagedError, Snapshot, link
 from mtk.ranges import check_count
 
-_DAMAGED = "damaged."  # what was put aside
+_DAMAGED = "damaged."  # prefix of damaged checkpoints that were set aside
 _NAME = re.compile(r"(?P<number>\d{6,})-step-\d+")
 
 
 class Store:
-    """Writes checkpoints so that a crash at any instant leaves the ones before it.
+    """Writes checkpoints so that a crash at any time leaves the previous ones intact.
 
-    A checkpoint is a folder `000012-step-420`, written under another name and moved. A later one
-    has a larger number.
+    A checkpoint is a folder such as `000012-step-420`, written under another name and then moved.
+    Later checkpoints have larger numbers.
 
     Args:
         folder: Folder of the checkpoints.
-        growing: Files whose lengths belong to a checkpoint.
-        keep: How many to keep.
+        growing: Append-only files whose lengths belong to a checkpoint.
+        keep: Number of checkpoints to keep.
 
     Raises:
         ValueError: If `keep` is not positive.
@@ -40,9 +40,9 @@ class Store:
         """Writes a checkpoint, then removes those too old to be kept.
 
         Raises:
-            OSError: If it cannot be written. The ones before are untouched.
+            OSError: If it cannot be written. Previous checkpoints are untouched.
         """
-        # Those put aside count, so that no two ever have one name.
+        # Damaged checkpoints count too, so that names are never reused.
         number = max([0, *map(_number, self._all() + self._all(_DAMAGED))]) + 1
         self.growing.flush(snapshot.lengths)
         name = f"{number:06}-step-{snapshot.step}"
@@ -52,14 +52,14 @@ class Store:
             shutil.rmtree(old)
 
     def keep_as(self, folder: Path, step: int) -> None:
-        """Gives the newest checkpoint a second place, where it stays when later ones are written.
+        """Keeps the newest checkpoint in another folder, even after later ones are written.
 
         Args:
-            folder: The place; nothing is done if it is there.
-            step: Of the checkpoint.
+            folder: The other folder; if it exists, nothing is done.
+            step: Step of the checkpoint.
 
         Raises:
-            OSError: If the newest checkpoint is of another step, or the place cannot be written.
+            OSError: If the newest checkpoint is of another step, or `folder` cannot be written.
         """
         if folder.exists():
             return
@@ -72,12 +72,12 @@ class Store:
                 link(path, unfinished / path.name)
 
     def newest(self) -> Snapshot | None:
-        """Returns the newest sound checkpoint, or None without one.
+        """Returns the newest valid checkpoint, or None if there is none.
 
-        Damaged ones are put aside with a warning. What an interrupted write has left is removed.
+        Damaged ones are set aside with a warning. Remains of an interrupted write are removed.
 
         Raises:
-            ValueError: If a growing file has lost what the checkpoint needs; nothing is changed.
+            ValueError: If an append-only file lacks data of the checkpoint; nothing is changed.
         """
         damaged: dict[Path, DamagedError] = {}
         found = None
@@ -98,7 +98,7 @@ class Store:
         return found
 
     def forget_damaged(self) -> None:
-        """Removes the damaged checkpoints that were put aside."""
+        """Removes the damaged checkpoints that were set aside."""
         for path in self._all(_DAMAGED):
             shutil.rmtree(path)
 
@@ -117,7 +117,7 @@ class Store:
             )
 
     def _all(self, prefix: str = "") -> list[Path]:
-        """Returns the checkpoints whose names begin so, the oldest first."""
+        """Returns the checkpoints whose names begin with `prefix`, oldest first."""
         named = re.compile(re.escape(prefix) + _NAME.pattern)
         return sorted((p for p in self.folder.iterdir() if named.fullmatch(p.name)), key=_number)
 

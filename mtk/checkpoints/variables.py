@@ -1,4 +1,4 @@
-"""The variables of a compiled model: what they are called, their values, and the way back."""
+"""Saves and restores the variables of a compiled model by name."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Keras counts the objects of one kind in a process: "dense_7" here may be "dense" in another.
+# Keras numbers the objects of a kind per process: "dense_7" here may be "dense" in another one.
 _COUNTER = re.compile(r"_\d+(?=_|/|$)")
 
 
@@ -17,14 +17,14 @@ def values(
     """Copies every variable of a compiled and built model to the host.
 
     Args:
-        model: Its network with the seed generators of dropout, its combiner, its own notes, its
-            optimizer and its metrics are read.
-        gathered: Returns what each worker gives, where there are several; all of them call this.
+        model: The model. Its network with the seed generators of dropout, its combiner, its own
+            variables, its optimizer and its metrics are read.
+        gathered: All-gather function if there are several workers; all of them call it.
 
     Returns:
-        The values by number and path, such as "0004 conv/kernel"; in the order of the model. What
-        several replicas keep each by itself, as metrics, has the replicas along a first axis: a sum
-        that is taken apart again differs by rounding.
+        The values by number and path, such as "0004 conv/kernel", in the order of the model. Values
+        that each replica keeps separately, such as metrics, have the replicas along a first axis,
+        since splitting a sum again would introduce rounding errors.
     """
     variables = list(_variables(model))
     apart = [v for v in variables if _is_kept_apart(v)]
@@ -38,15 +38,15 @@ def values(
 
 
 def assign(model: keras.Model, saved: Mapping[str, np.ndarray], worker: int = 0) -> None:
-    """Gives every variable of a model the value that `values` found in a model like it.
+    """Assigns the values that `values` returned for a similar model to all variables of a model.
 
     Args:
         model: The compiled and built model.
-        saved: What `values` returned.
-        worker: Number of this worker among several.
+        saved: The return value of `values`.
+        worker: Index of this worker, if there are several.
 
     Raises:
-        ValueError: If the variables are others than the saved ones; then none is changed.
+        ValueError: If the variables do not match the saved ones; then none is changed.
     """
     own = list(_variables(model))
     described = [(v.path, tuple(v.shape), v) for v in own]
@@ -60,7 +60,7 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray], worker: int = 0)
     strategy = model.distribute_strategy
     number = strategy.num_replicas_in_sync
     for variable, array in zip(own, arrays, strict=True):
-        # NumPy's files know no bfloat16: it comes back as two bytes without a meaning.
+        # NumPy files do not support bfloat16: it is loaded as two untyped bytes.
         if array.dtype.kind == "V":
             array = array.view(tf.as_dtype(variable.dtype).as_numpy_dtype)
         if not _is_kept_apart(variable):
@@ -68,7 +68,7 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray], worker: int = 0)
             continue
         rows = array if array.ndim > len(variable.shape) else array[None]
         if len(rows) != number:
-            # Of another number of replicas: the first gets the sum, as counts do not divide.
+            # Saved with another number of replicas: the first gets the sum; counts cannot be split.
             zeros = [np.zeros_like(rows[0])] * (number - 1)
             rows = np.stack([rows.sum(0, rows.dtype), *zeros])
         parts = _parts(strategy, variable)
@@ -77,12 +77,12 @@ def assign(model: keras.Model, saved: Mapping[str, np.ndarray], worker: int = 0)
 
 
 def _is_kept_apart(variable: keras.Variable) -> bool:
-    """Whether each replica keeps a value of its own, whose sum is the variable's."""
+    """Whether each replica keeps a separate value and the variable is their sum."""
     return variable.synchronization == "on_read" and variable.aggregation == "sum"
 
 
 def _shape(array: np.ndarray, variable: keras.Variable | None) -> tuple[int, ...]:
-    """Returns the shape of the variable that an array was taken from."""
+    """Returns the shape of the variable whose values are in an array."""
     if variable is None or not _is_kept_apart(variable) or array.ndim == len(variable.shape):
         return array.shape
     return array.shape[1:]
@@ -95,7 +95,7 @@ def _of_replicas(
 ) -> dict[int, np.ndarray]:
     """Returns the values of all replicas, `(replicas, ...)`, by `id` of the variable.
 
-    Nothing with one replica.
+    Empty if there is only one replica.
     """
     if strategy.num_replicas_in_sync == 1:
         return {}
@@ -116,7 +116,7 @@ def _of_replicas(
 
 
 def _parts(strategy: tf.distribute.Strategy, variable: keras.Variable) -> tuple[tf.Variable, ...]:
-    """Returns what each replica of this process keeps of a variable."""
+    """Returns the components of a variable on the replicas of this process."""
     found: tuple[tf.Variable, ...] = strategy.experimental_local_results(variable.value)
     return found
 
