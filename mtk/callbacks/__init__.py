@@ -1,4 +1,4 @@
-"""Callbacks for `fit`: curves, pictures, gates, records, selection, divergence, speed."""
+"""Callbacks for `fit`: curves, images, gates, logs, model selection, divergence and speed."""
 
 from mtk.callbacks.base import MaxSteps
 from mtk.callbacks.best_checkpoint import BestCheckpoint

@@ -1,4 +1,4 @@
-"""What the callbacks share: the optimizer step, and logs told apart by task."""
+"""Base of the callbacks: tracks the optimizer step, and splits logs by task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ _VALIDATION = "val_"
 
 
 class Entry(NamedTuple):
-    """One number of the logs.
+    """One value of the logs.
 
     Attributes:
         split: "train", "validation" or "test".
-        task: Name of the task, or empty for what concerns all.
+        task: Name of the task, or empty for values of the whole model.
         name: Name of the metric: "loss", "weight", "accuracy", ….
-        value: The number.
+        value: The value.
     """
 
     split: str
@@ -30,7 +30,7 @@ def entries(logs: Mapping[str, Any] | None, task_names: Sequence[str], split: st
     """Splits the keys of Keras' logs.
 
     Args:
-        logs: As callbacks get them, such as `{"loss": 1.2, "val_left_loss": 0.9}`.
+        logs: The logs that Keras passes to callbacks, e.g. `{"loss": 1.2, "val_left_loss": 0.9}`.
         task_names: Names of the tasks.
         split: The split of keys without "val_".
     """
@@ -38,7 +38,7 @@ def entries(logs: Mapping[str, Any] | None, task_names: Sequence[str], split: st
     for key, value in (logs or {}).items():
         validation = key.startswith(_VALIDATION)
         name = key.removeprefix(_VALIDATION) if validation else key
-        # The longest name wins where one task's name begins another's.
+        # If one task's name is a prefix of another's, the longer name wins.
         owners = [task for task in task_names if name.startswith(f"{task}_")]
         task = max(owners, key=len, default="")
         name = name[len(task) + 1 :] if task else name
@@ -47,16 +47,16 @@ def entries(logs: Mapping[str, Any] | None, task_names: Sequence[str], split: st
 
 
 class StepCallback(keras.callbacks.Callback):
-    """A callback that knows the optimizer step.
+    """A callback that tracks the optimizer step.
 
-    Subclasses fill in `begin`, `stepped`, `evaluated` and `end`; those that keep something from
-    step to step, also `get_state` and `set_state`.
+    Subclasses override `begin`, `stepped`, `evaluated` and `end`; those with state between steps
+    also override `get_state` and `set_state`.
 
     Attributes:
-        step: Steps made so far, with those that were skipped.
-        previous_step: The step when `stepped` was last called.
-        start: The step at which `fit` begins, where that is not the optimizer's count: an optimizer
-            that scales losses does not count the steps that it skips.
+        step: Number of steps so far, including skipped ones.
+        previous_step: The step at the previous call of `stepped`.
+        start: The step at which `fit` begins, if it differs from the optimizer's count: a
+            loss-scaling optimizer does not count the steps that it skips.
     """
 
     step: int = 0
@@ -72,7 +72,7 @@ class StepCallback(keras.callbacks.Callback):
     def nonfinite_step(self) -> int | None:
         """The first step with a gradient or a task loss that is infinite or NaN, or None.
 
-        Reading it waits for the last step. Models of plain Keras keep no such note.
+        Reading it waits for the last step. It is not recorded for plain Keras models.
         """
         if not self.task_names:
             return None
@@ -88,7 +88,7 @@ class StepCallback(keras.callbacks.Callback):
         return [name for name, bad in zip(self.task_names, noted, strict=True) if bad]
 
     def passed(self, every: int) -> bool:
-        """Whether a multiple of `every` lies in the steps just made."""
+        """Whether the steps since the previous call of `stepped` include a multiple of `every`."""
         return self.step // every > self.previous_step // every
 
     def begin(self) -> None:
@@ -98,33 +98,33 @@ class StepCallback(keras.callbacks.Callback):
         """Called after each step, or after `steps_per_execution` of them."""
 
     def evaluated(self, logs: Mapping[str, Any]) -> None:
-        """Called at the end of each of Keras' epochs, after its validation."""
+        """Called at the end of each Keras epoch, after validation."""
 
     def end(self) -> None:
         """Called after the last step."""
 
     def flush(self) -> None:
-        """Brings to the disk what is not there yet.
+        """Writes pending data to disk.
 
         Raises:
-            OSError: If that cannot be done; nothing is lost, and another call tries again.
+            OSError: If this fails; no data is lost, and the next call tries again.
         """
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what a resumed training must know, as JSON can hold it."""
+        """Returns the state that a resumed run needs, as JSON values."""
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes up what `get_state` returned."""
+        """Restores the state that `get_state` returned."""
         for name, value in state.items():
             setattr(self, name, value)
 
     def on_train_begin(self, logs: Any = None) -> None:
         del logs
-        # Not `int(...)`: over several replicas, a variable is many.
+        # Not `int(...)`: with several replicas, a variable has several components.
         counted = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         if self.task_names:
-            # The optimizer does not count a step that was skipped; the order of the data does.
+            # The optimizer does not count skipped steps, but they consume data.
             counted += int(keras.ops.convert_to_numpy(self.model.skipped_steps))
         self.step = counted if self.start is None else self.start
         self.begin()
@@ -134,7 +134,7 @@ class StepCallback(keras.callbacks.Callback):
         self._epoch_start = self.step
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # `batch` counts from 0 in each epoch, and is the last one of an execution.
+        # `batch` counts from 0 in each epoch and is the last one of an execution.
         self.previous_step, self.step = self.step, self._epoch_start + batch + 1
         self.stepped(logs or {})
 
@@ -148,9 +148,9 @@ class StepCallback(keras.callbacks.Callback):
 
 
 class MaxSteps(StepCallback):
-    """Stops `fit` after the step `steps`, with a last validation.
+    """Stops `fit` after step `steps`, with a final validation.
 
-    So a run can end within a Keras epoch.
+    This allows a run to end within a Keras epoch.
 
     Args:
         steps: The last optimizer step.

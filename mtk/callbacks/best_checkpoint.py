@@ -1,4 +1,4 @@
-"""Keeps the weights that validation likes best, and stops when nothing better comes."""
+"""Keeps the best weights on validation, and stops early without improvement."""
 
 import io
 import math
@@ -17,7 +17,7 @@ from mtk.ranges import check_count
 
 
 class BestCheckpoint(StepCallback):
-    """Keeps the weights of the evaluation that is best on validation.
+    """Keeps the weights of the best evaluation on validation.
 
     Weights that were updated by an infinite or NaN gradient are never kept: a network can hide NaN,
     and its validation loss is then meaningless. Weights that cannot be written, for example because
@@ -27,19 +27,19 @@ class BestCheckpoint(StepCallback):
         path: File for the weights, ending in `.weights.h5`; an existing file is replaced.
         patience: Evaluations without improvement after which `fit` stops; None never stops it
             early.
-        monitor: What is compared; see `mtk.monitor.resolve`. By default the mean of the validation
-            losses, or, if they are of different kinds, of the losses relative to those of the first
-            evaluation. Tasks with a static weight of zero are not trained and do not count.
+        monitor: The value to compare; see `mtk.monitor.resolve`. By default the mean of the
+            validation losses, or, if they are of different kinds, of the losses relative to those
+            of the first evaluation. Tasks with a static weight of zero, not trained, do not count.
         restore: Whether to load the selected weights into the model at the end of `fit`.
 
     Attributes:
         selected_step: The step of the best evaluation, or None.
-        selected_logs: Its logs.
-        best: Its value of `monitor`, over the tasks that are trained; None before the first.
+        selected_logs: The logs of that evaluation.
+        best: The value of `monitor` at that evaluation, over the trained tasks; None before it.
         first: The values of `monitor.first` at the first evaluation that has them.
-        worse_in_a_row: Number of evaluations since then.
+        worse_in_a_row: Number of evaluations since the best one.
 
-    To keep the best weights for each single task, use one callback for each, such as
+    To keep the best weights for each single task, use one callback per task, such as
     `BestCheckpoint(f"{name}.weights.h5", monitor=f"{name}_loss", restore=False)`.
 
     Raises:
@@ -79,7 +79,7 @@ class BestCheckpoint(StepCallback):
 
     @property
     def compared(self) -> Monitor:
-        """What is compared, with its name and direction; known once there is a model.
+        """The resolved monitor, with its name and direction; requires a model.
 
         Raises:
             ValueError: If the model does not measure it.
@@ -88,17 +88,17 @@ class BestCheckpoint(StepCallback):
 
     @property
     def record(self) -> dict[str, Any]:
-        """By what was selected, as `mtk.monitor.selected` reads it from a result."""
+        """The selection criterion and value, in the form that `mtk.monitor.selected` reads."""
         return self.record_of(self.selected_logs)
 
     def record_of(self, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns by what an evaluation may be selected; see `record`.
+        """Returns the selection criterion and the value of an evaluation; see `record`.
 
         Args:
-            logs: Of the evaluation, or {}.
+            logs: Logs of the evaluation, or {}.
         """
         compared = self.compared
-        # Of all tasks, so that runs can be compared which do not train the same ones.
+        # Over all tasks, so that runs that train different tasks can be compared.
         value = compared.value(logs, self.first) if logs else math.nan
         found: dict[str, Any] = {
             "name": compared.name,
@@ -114,12 +114,12 @@ class BestCheckpoint(StepCallback):
 
     def begin(self) -> None:
         places.check_file(self.path).parent.mkdir(parents=True, exist_ok=True)
-        if self.task_names:  # Another model's metrics may not be known before it has run.
+        if self.task_names:  # Metrics of other models may be unknown before they run.
             _ = self.compared
 
     def get_state(self) -> dict[str, Any]:
         names = ("selected_step", "selected_logs", "best", "worse_in_a_row", "first")
-        # A name is all that tells such a state from that of a version that knew the mean only.
+        # States of earlier versions, which only supported the mean, have no name.
         return {"monitor": self.compared.name, **{name: getattr(self, name) for name in names}}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -140,7 +140,7 @@ class BestCheckpoint(StepCallback):
             self._keep(logs, value)
             return
         if monitor.relative and self.first is None:
-            return  # There is nothing yet to be worse than.
+            return  # There is no evaluation to compare with yet.
         self.worse_in_a_row += 1
         if self.patience is not None and self.worse_in_a_row >= self.patience:
             self.model.stop_training = True
@@ -158,14 +158,14 @@ class BestCheckpoint(StepCallback):
             )
 
     def flush(self) -> None:
-        """Writes the selected weights if that has failed before.
+        """Writes the selected weights if a previous attempt failed.
 
         Raises:
             OSError: If they cannot be written.
         """
         if self._unsaved is None:
             return
-        # Written aside and moved: a crash leaves the last good file.
+        # Written to a temporary file and moved, so that a crash leaves the last good file.
         with atomic.replacing(self.path) as unfinished:
             unfinished.write_bytes(self._unsaved)
         self._unsaved = None
@@ -176,27 +176,27 @@ class BestCheckpoint(StepCallback):
             self.restore()
 
     def restore(self) -> None:
-        """Gives the network the selected weights, if any evaluation was selected."""
+        """Loads the selected weights into the network, if any evaluation was selected."""
         if self.selected_step is not None:
             self.network.load_weights(self.path)
 
 
 class _WeightsFile(io.BytesIO):
-    """A file in memory, with the name that Keras asks of a file of weights."""
+    """An in-memory file with the name that Keras requires for weights files."""
 
     def __str__(self) -> str:
         return "memory.weights.h5"
 
 
 def _known(value: float) -> float | None:
-    """Returns None for what is infinite or NaN, for which JSON has no word."""
+    """Returns None for infinite and NaN values, which JSON cannot represent."""
     return value if math.isfinite(value) else None
 
 
 def _weights(network: keras.Model) -> bytes:
-    """Returns the content of a file of weights.
+    """Returns the content of a weights file.
 
-    HDF5 must not write to a disk itself: where there is no room, closing its file ends the process.
+    HDF5 must not write to disk itself: if the disk is full, closing its file aborts the process.
     """
     file = _WeightsFile()
     network.save_weights(file)

@@ -1,4 +1,4 @@
-"""How much of each expert the tasks take, in TensorBoard, for any run."""
+"""Gate values of each task and expert in TensorBoard."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ class Gates(StepCallback):
     logs of your own `fit`.
 
     Args:
-        board: Where to write.
+        board: The board to write to.
         inputs: Returns the batches of network inputs over which gates are averaged.
     """
 
@@ -42,7 +42,7 @@ class Gates(StepCallback):
         self.flush()
 
     def flush(self) -> None:
-        """Brings everything written to the disk."""
+        """Flushes everything written to disk."""
         self.board.flush()
 
 

@@ -1,4 +1,4 @@
-"""Images of what the network makes of some examples, for TensorBoard."""
+"""Images of a network's predictions for some examples, for TensorBoard."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ class Images(StepCallback):
     """Writes images at every evaluation, to the run `validation` in TensorBoard.
 
     Args:
-        curves: Where to write, such as that of a `TaskBoard`, whose files these images then share.
+        curves: The writer, such as that of a `TaskBoard`, whose files these images then share.
         draw: Function that returns images `(height, width, 3)`, uint8, by name, of the predictions
             of a network, such as `Workload.draw_images`. If it returns none, nothing is written.
 
@@ -40,7 +40,7 @@ class Images(StepCallback):
         self.flush()
 
     def flush(self) -> None:
-        """Brings everything written to the disk."""
+        """Flushes everything written to disk."""
         self.curves.flush(self.step)
 
     def _write(self, name: str, picture: np.ndarray) -> None:

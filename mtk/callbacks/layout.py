@@ -1,4 +1,4 @@
-"""What TensorBoard shows beyond curves: the layout of charts, and a matrix as a picture."""
+"""TensorBoard content other than curves: the layout of charts, and images of matrices."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalars
 
 _PICTURE = 480  # pixels, about
-_KEY = 24  # of the strip under it
+_KEY = 24  # height of the key below it
 _FONT = 14
 _CHARTS = {"Losses": "loss", "Weights": "weight", "Gradient norms": "gradient_norm"}
 
 
 def layout(few_tasks: bool = True, metrics: Sequence[str] = ()) -> bytes:
-    """Returns the summary that gives the tab "Custom scalars" charts of all tasks together.
+    """Returns the summary that defines charts of all tasks in the tab "Custom scalars".
 
     Args:
-        few_tasks: Whether each task has curves in a run, and so a colour, of its own, and each two
-            tasks a curve of their cosines.
-        metrics: Names of the tasks' metrics: each has a chart in a panel of its own.
+        few_tasks: Whether each task has a run, and thus a colour, of its own, and each pair of
+            tasks has a curve of its cosine.
+        metrics: Names of the tasks' metrics, each of which has a chart in a separate panel.
     """
 
     def pattern(name: str) -> str:
@@ -35,7 +35,7 @@ def layout(few_tasks: bool = True, metrics: Sequence[str] = ()) -> bytes:
 
 
 def _panel(title: str, charts: Mapping[str, str]) -> layout_pb2.Category:
-    """Returns charts of the curves that patterns match, by their titles."""
+    """Returns a panel of charts, given as patterns of curves by title."""
     made = [
         layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[pattern]))
         for name, pattern in charts.items()
@@ -44,7 +44,7 @@ def _panel(title: str, charts: Mapping[str, str]) -> layout_pb2.Category:
 
 
 def legend(names: Sequence[str]) -> str:
-    """Returns what a picture of `heat_map` shows, in Markdown."""
+    """Returns the legend of a `heat_map` image, in Markdown."""
     tasks = ", ".join(f"`{name}`" for name in names)
     return f"Rows (top to bottom) and columns (left to right): {tasks}. Red: -1, white: 0, blue: 1."
 
@@ -53,11 +53,11 @@ def heat_map(cosines: np.ndarray) -> np.ndarray:
     """Draws cosines: red at -1, white at 0, blue at 1, grey where undefined.
 
     Args:
-        cosines: Array `(K, K)` of values in -1 ... 1 or NaN.
+        cosines: Array `(K, K)` of values from -1 to 1, or NaN.
 
     Returns:
-        Picture `(height, width, 3)`, uint8, first task in the upper left corner, a key of the
-        colours under it.
+        Image `(height, width, 3)`, uint8, with the first task in the upper left corner and a colour
+        key below.
     """
     picture = _colours(cosines)
     size = max(4, _PICTURE // len(cosines))
@@ -77,7 +77,7 @@ def _colours(cosines: np.ndarray) -> np.ndarray:
 
 
 def _key(width: int) -> np.ndarray:
-    """Returns a strip with all colours, from -1 to 1."""
+    """Returns a colour bar from -1 to 1."""
     strip = _colours(np.linspace(-1, 1, width)[None]).repeat(_KEY, axis=0)
     image = Image.fromarray(np.rint(255 * strip).astype(np.uint8))
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT)

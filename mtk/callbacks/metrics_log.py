@@ -1,4 +1,4 @@
-"""A record of the metrics, a line for each number."""
+"""A log of the metrics, with one line per value."""
 
 import json
 import math
@@ -18,7 +18,7 @@ class MetricsLog(StepCallback):
     """Appends the metrics of each evaluation to a JSON-lines file.
 
     Each line is `{"step", "split", "task", "name", "value"}`, without times, so that equal runs
-    write equal files. Values of the split "train" are means over the steps since the last
+    write equal files. Values of the split "train" are means over the steps since the previous
     evaluation. Infinite and NaN values are written as null, since JSON cannot represent them. If
     weights change from step to step, `weight_low` and `weight_high` are the 5th and the 95th
     percentile of each task's share in single steps.
@@ -31,10 +31,10 @@ class MetricsLog(StepCallback):
 
     Attributes:
         unwritten: Lines that are not in the file yet.
-        weights: Shares of the task weights since the last evaluation.
+        weights: Shares of the task weights since the previous evaluation.
 
     Raises:
-        OSError: At the end of `fit`, if there still are some.
+        OSError: At the end of `fit`, if there are still unwritten lines.
     """
 
     def __init__(self, path: str | Path):
@@ -63,7 +63,7 @@ class MetricsLog(StepCallback):
         self.weights = WeightQuantiles(state.get("counts", ()))
 
     def flush(self) -> None:
-        """Writes the lines that are not in the file yet, all or none.
+        """Writes the lines that are not in the file yet, either all or none.
 
         Raises:
             OSError: If they cannot be written.
@@ -81,12 +81,12 @@ class MetricsLog(StepCallback):
         self.unwritten = ""
 
     def write(self, split: str, logs: Mapping[str, Any], step: int | None = None) -> None:
-        """Writes a line for each number.
+        """Writes a line for each value.
 
         Args:
             split: The split of the logs without "val_" in their name.
-            logs: As Keras makes them.
-            step: The step they belong to; the last one, by default.
+            logs: Keras' logs.
+            step: The step they belong to; by default the last one.
         """
         lines = [
             json.dumps(

@@ -1,4 +1,4 @@
-"""Which metrics a model measures, and which way each is better."""
+"""The metrics that a model measures, and their directions of improvement."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,16 +17,16 @@ _SHORT = {
 
 
 def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Monitor:
-    """Returns the monitor that is meant for a model.
+    """Returns the monitor for a model from a user's description.
 
     Args:
-        given: `{task: metric}`, or as `mtk.monitor.resolve` takes it. Losses and metrics have one
-            unit if all are cross-entropies, all shares of one, or all of one class or one function.
+        given: `{task: metric}`, or a form of `mtk.monitor.resolve`. Losses and metrics have the
+            same unit if all are cross-entropies, all fractions, or all of one class or function.
         model: A `MultiTaskModel`, or another Keras model.
-        logs: Names in the logs of an evaluation, for a model whose metrics are not known before.
+        logs: Names in the logs of an evaluation, for models whose metrics are unknown before it.
 
     Raises:
-        ValueError: If it measures no such metric, or nobody knows whether more is better.
+        ValueError: If the model does not measure the metric, or its direction is unknown.
     """
     known: dict[str, str | None] = {
         name.removeprefix("val_"): None for name in logs if name.startswith("val_")
@@ -34,17 +34,17 @@ def monitor_of(given: Any, model: keras.Model, logs: Iterable[str] = ()) -> Moni
     known |= directions(model)
     own = losses(model)
     if given is None and not hasattr(model, "tasks"):
-        given = MEAN_LOSS  # What Keras trains by.
+        given = MEAN_LOSS  # The loss that Keras minimizes.
     given = by_names(given, [name.removesuffix("_loss") for name in own], known)
     units = {name: unit(each) for name, each in measured(model).items()}
     return resolve(given, known, [*own], units)
 
 
 def by_names(given: Any, tasks: Sequence[str], known: Iterable[str]) -> Any:
-    """Returns `{task: metric}` as names of metrics in the logs, and anything else as it is.
+    """Returns `{task: metric}` as names of metrics in the logs, and anything else unchanged.
 
     Args:
-        given: What is to select; capitals and short names such as "rmse" make no difference.
+        given: The description of a monitor; case is ignored, and short names such as "rmse" match.
         tasks: Names of the tasks.
         known: Names of the metrics in the logs.
 
@@ -76,11 +76,11 @@ def _plain(name: str) -> str:
 def of_trained(monitor: Monitor, model: keras.Model) -> Monitor:
     """Returns a monitor without the tasks that static weights of zero do not train.
 
-    Their heads drift as the trunk moves, and would say which step of the other tasks is best.
+    The losses of their untrained heads drift with the trunk and would decide the selection.
 
     Args:
-        monitor: What is compared. Where nothing else is left, the others' losses take its place.
-        model: A model that was trained.
+        monitor: The monitor. If no term remains, the mean loss of the trained tasks is returned.
+        model: A trained model.
     """
     combiner: Any = getattr(model, "combiner", None)
     shares = getattr(combiner, "normalized", None)

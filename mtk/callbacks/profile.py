@@ -1,4 +1,4 @@
-"""A profiler's record of a few steps."""
+"""Profiles a few steps."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class Profile(StepCallback):
     """Records steps with TensorFlow's profiler, for TensorBoard's profile plugin.
 
     Steps before and after run without the profiler. If training resumes inside the window, the rest
-    of the window is recorded; if it ends there, the part before.
+    of the window is recorded; if it ends inside, the part up to the end.
 
     Args:
         log_dir: Folder of the event files; the profile is written to `plugins/profile` in it.
@@ -45,12 +45,12 @@ class Profile(StepCallback):
             tf.profiler.experimental.start(str(self.log_dir))
             self.running = True
         if self.running:
-            # Tells the profiler where a step begins and ends; `_r=1` makes it a root of its events.
+            # Marks the beginning and end of a step; `_r=1` makes it a root event of the profiler.
             self._step_mark = tf.profiler.experimental.Trace("train", step_num=coming, _r=1)
             self._step_mark.__enter__()
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
-        del logs  # Keras has read them, so the step is done on the device too.
+        del logs  # Keras has read them, so the step is complete on the device.
         if self._step_mark is not None:
             self._step_mark.__exit__(None, None, None)
             self._step_mark = None
@@ -65,7 +65,7 @@ class Profile(StepCallback):
         self.running = False
         try:
             tf.profiler.experimental.stop()
-        except tf.errors.OpError as error:  # Such as on a full disk, which stops no training.
+        except tf.errors.OpError as error:  # Such as on a full disk, which must not stop training.
             warnings.warn(
                 f"The profile is lost: {self.log_dir} cannot be written ({type(error).__name__}).",
                 stacklevel=2,

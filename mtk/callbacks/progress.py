@@ -1,4 +1,4 @@
-"""Tells how far the training is."""
+"""Displays the progress of training."""
 
 import math
 import time
@@ -10,8 +10,8 @@ from mtk.callbacks.best_checkpoint import BestCheckpoint
 from mtk.display import BEST, Display, format_duration
 from mtk.monitor import short
 
-_MOST_TASKS = 8  # that are shown one by one
-_WORST = 3  # of more tasks
+_MOST_TASKS = 8  # largest number of tasks shown individually
+_WORST = 3  # with more tasks, the number of worst ones that are shown
 
 Rows = list[list[str]]
 
@@ -23,11 +23,11 @@ class Progress(StepCallback):
     more than eight tasks, it shows the mean over the tasks and the three with the largest losses.
 
     Args:
-        steps: Steps of the whole training.
+        steps: Total number of steps.
         every: Seconds between two lines if there is no terminal.
-        stream: Where to write; the standard error stream by default.
-        selection: The callback that knows the best validation so far, which is marked by a star; it
-            must come before this callback in `fit`.
+        stream: Output stream; by default the standard error stream.
+        selection: The callback that tracks the best validation so far, which is marked by a star;
+            it must come before this callback in `fit`.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Progress(StepCallback):
         return f"step {self.step:>{len(str(self.steps))}}/{self.steps}"
 
     def _selected(self, logs: Mapping[str, Any]) -> list[str]:
-        """Returns what the run is selected by, and which validation is the best so far."""
+        """Returns lines with the monitor and the best validation so far."""
         if self.selection is None or self.selection.selected_step is None:
             return []
         monitor, step = self.selection.compared, self.selection.selected_step
@@ -102,8 +102,8 @@ class Progress(StepCallback):
     def _rows(
         self, logs: Mapping[str, Any], split: str, names: Sequence[str] | None = None
     ) -> Rows:
-        """Returns a table of metrics: a head, and a row for each task that is shown."""
-        # Keras sorts its logs; tasks come in their own order.
+        """Returns a table of metrics: a header, and a row for each task that is shown."""
+        # Keras sorts its logs; tasks are shown in their own order.
         found: dict[str, dict[str, float]] = {name: {} for name in self.task_names or [""]}
         for entry in entries(logs, self.task_names, "train"):
             if entry.split == split and entry.task in found and entry.name != "weight":
@@ -117,7 +117,7 @@ class Progress(StepCallback):
 
 
 def _worst(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
-    """Returns tasks to show: all, or of many their mean and those with the largest losses."""
+    """Returns the tasks to show: all, or, if many, their mean and those with the largest losses."""
     if len(found) <= _MOST_TASKS:
         return list(found.items())
     names = dict.fromkeys(name for own in found.values() for name in own)
@@ -134,7 +134,7 @@ def _inline(rows: Rows) -> list[str]:
 
 
 def _each(rows: Rows) -> list[str]:
-    """Returns a table as a text for each task, the first of which begins with the split."""
+    """Returns one string per row of a table; the first begins with the split."""
     if not rows:
         return []
     (split, *names), *tasks = rows
@@ -146,7 +146,7 @@ def _each(rows: Rows) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """Returns eight characters, so that numbers stand below one another."""
+    """Formats a number in eight characters, so that columns are aligned."""
     if value is None:
         return " " * 8
     is_plain = value == 0 or 1e-3 <= abs(value) < 1e3

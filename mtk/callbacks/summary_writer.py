@@ -1,4 +1,4 @@
-"""Event files for TensorBoard that never stop a training."""
+"""Event files for TensorBoard whose write errors do not stop training."""
 
 import math
 import warnings
@@ -12,12 +12,12 @@ from mtk import event_files
 
 
 class SummaryWriter:
-    """Writes points of curves, a folder of event files for each split.
+    """Writes points of curves to a folder of event files for each split.
 
-    Where a file cannot be written, as on a full disk, the curves get a gap and a new file.
+    If a file cannot be written, as on a full disk, the curves have a gap and go on in a new file.
 
     Args:
-        log_dir: Folder of the splits' folders.
+        log_dir: Parent folder of the splits' folders.
     """
 
     def __init__(self, log_dir: Path):
@@ -34,13 +34,13 @@ class SummaryWriter:
 
         Args:
             split: Name of the split.
-            step: Where the points stand.
-            values: Numbers by the curve's tag.
+            step: Step of the points.
+            values: Values by the curve's tag.
         """
 
         def write() -> None:
             for tag, value in values.items():
-                # TensorBoard draws no point for NaN; a curve that ends says as much.
+                # TensorBoard draws no point for NaN; leaving it out ends the curve just as well.
                 if math.isfinite(value):
                     tf.summary.scalar(tag, np.asarray(value, np.float32))
 
@@ -49,7 +49,7 @@ class SummaryWriter:
     def put(self, split: str, step: int, write: Callable[[], object]) -> None:
         """Calls `write`, which may call the functions of `tf.summary`."""
         try:
-            # Arrays, here and for values: TensorFlow keeps every Python number that it has met.
+            # Arrays, here and for values: TensorFlow caches every Python number that it has seen.
             with self._writer(split).as_default(step=np.asarray(step, np.int64)):
                 write()
         except tf.errors.OpError as error:
@@ -62,7 +62,7 @@ class SummaryWriter:
             )
 
     def flush(self, step: int) -> None:
-        """Brings everything written to the disk; `step` is for the warning if that fails."""
+        """Flushes everything written to disk; `step` is for the warning if this fails."""
         for split, writer in list(self._writers.items()):
             self.put(split, step, writer.flush)
 

@@ -16,9 +16,9 @@ from mtk.callbacks.base import Entry, StepCallback, entries
 from mtk.callbacks.summary_writer import SummaryWriter
 from mtk.ranges import check_count, check_nonnegative
 
-# Share of the run's time that the diagnostics of gradients may take.
+# Share of the run's time that gradient diagnostics may take.
 _SHARE = 0.03
-# Above this number of tasks, one picture says more than K (K - 1) / 2 curves.
+# With more tasks than this, cosines are one image instead of K (K - 1) / 2 curves.
 _MOST_CURVES = 8
 
 
@@ -78,7 +78,7 @@ class TaskBoard(StepCallback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        # The time of a validation is no step's time.
+        # The time of validation is not part of any step.
         self._clock, self._clock_step = time.monotonic(), self.step
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
@@ -92,12 +92,12 @@ class TaskBoard(StepCallback):
         self.flush()
 
     def write(self, split: str, logs: Mapping[str, Any], step: int | None = None) -> None:
-        """Writes a point for each number.
+        """Writes a point for each value.
 
         Args:
             split: The split of the logs without "val_" in their name.
-            logs: As Keras makes them.
-            step: The step they belong to; the last one, by default.
+            logs: Keras' logs.
+            step: The step they belong to; by default the last one.
         """
         found = entries(logs, self.task_names, split)
         at = self.step if step is None else step
@@ -112,11 +112,11 @@ class TaskBoard(StepCallback):
         if self.task_names:
             self.model.gradient_schedule.diagnostics_every = (
                 self._before
-            )  # Later fits without a board pay nothing.
+            )  # Later calls of `fit` without a board cost nothing.
         self.flush()
 
     def flush(self) -> None:
-        """Brings everything written to the disk."""
+        """Flushes everything written to disk."""
         self.curves.flush(self.step)
 
     def _write_by_task(self, task: str, step: int, name: str, value: float) -> None:
@@ -127,18 +127,18 @@ class TaskBoard(StepCallback):
 
     @property
     def _metrics(self) -> list[str]:
-        """Names of the tasks' metrics, each once."""
+        """Unique names of the tasks' metrics."""
         tasks = self.model.tasks if self.task_names else ()
         found = [m.name for task in tasks for m in (*task.metrics, *task.weighted_metrics)]
         return list(dict.fromkeys(found))
 
     @property
     def _has_many_tasks(self) -> bool:
-        """Whether cosines are a picture, and tasks have no run of their own."""
+        """Whether cosines are written as an image, and tasks have no separate runs."""
         return len(self.task_names) > _MOST_CURVES
 
     def _interval(self) -> int | None:
-        """Returns the steps between two measurements, or None for none."""
+        """Returns the steps between two measurements, or None for no measurements."""
         chosen = self.measure_every
         if chosen is None:
             chosen = rare_enough(len(self.task_names), self.every)
@@ -178,7 +178,7 @@ class TaskBoard(StepCallback):
 
 
 def _means(found: Sequence[Entry], num_tasks: int) -> list[Entry]:
-    """Returns the means over tasks of metrics that every task has; the loss has its own."""
+    """Returns means over tasks of the metrics that all have; the logs have that of the loss."""
     values: dict[tuple[str, str], list[float]] = {}
     for entry in found:
         if entry.task and entry.name not in ("loss", "weight"):
@@ -193,7 +193,7 @@ def _means(found: Sequence[Entry], num_tasks: int) -> list[Entry]:
 def rare_enough(num_tasks: int, every: int) -> int:
     """Returns the multiple of `every` steps at which measurements stay below 3 % of the run.
 
-    A measured step costs (1 + 2K)/3 ordinary ones, which is (2K - 2)/3 more than it would.
+    A measured step costs as much as (1 + 2K)/3 ordinary steps, so (2K - 2)/3 steps are added.
     """
     extra = (2 * num_tasks - 2) / 3
     return every * max(1, math.ceil(extra / _SHARE / every))
@@ -211,5 +211,5 @@ def norms_and_cosines(gramian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _number(variable: Any) -> np.ndarray:
-    # Over several replicas a variable is many; this takes the first.
+    # With several replicas, a variable has several components; this takes the first.
     return keras.ops.convert_to_numpy(variable)

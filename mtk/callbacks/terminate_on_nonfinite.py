@@ -1,4 +1,4 @@
-"""Ends a training whose losses or gradients are infinite or NaN."""
+"""Stops training if losses or gradients are infinite or NaN."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from mtk.callbacks.base import StepCallback, entries
 
-# Steps between two looks at the model's own note: a look waits for the step to be done.
+# Steps between two reads of the model's record: a read waits for the step to be complete.
 _LOOK_EVERY = 10
 
 
@@ -20,8 +20,8 @@ class TerminateOnNonFinite(StepCallback):
 
     Attributes:
         found_at: The step at which it was found, or None.
-        task: Name of a task whose loss, gradient or weight it was; empty if it was the mean of the
-            losses, or the combined gradient, only.
+        task: Name of a task whose loss, gradient or weight was not finite; empty if it was only the
+            mean of the losses or the combined gradient.
     """
 
     found_at: int | None = None
@@ -34,7 +34,7 @@ class TerminateOnNonFinite(StepCallback):
         return {"found_at": self.found_at, "task": self.task}
 
     def stepped(self, logs: Mapping[str, Any]) -> None:
-        # Logs are running means, and a running mean stays NaN: looking at one number is enough.
+        # Logs are running means, which stay NaN, so checking one number is enough.
         if self.passed(_LOOK_EVERY) or not math.isfinite(float(logs.get("loss", 0.0))):
             self._look(logs)
 
@@ -44,10 +44,10 @@ class TerminateOnNonFinite(StepCallback):
     def _look(self, logs: Mapping[str, Any]) -> None:
         if self.found_at is not None:
             return
-        # Where steps are skipped the logs of training have seen finite ones only, or none at all.
+        # If steps are skipped, training logs include only finite steps, or none at all.
         skips = getattr(self.model, "skips_steps", False)
         found = entries(logs, self.task_names, "train")
-        # The mean is over the tasks that have labels: where it is finite, so is every loss there.
+        # The mean is over the tasks that have labels; if it is finite, all their losses are.
         fine = {
             e.split for e in found if not e.task and e.name == "loss" and math.isfinite(e.value)
         }
@@ -61,7 +61,7 @@ class TerminateOnNonFinite(StepCallback):
         noted = self.nonfinite_step
         if bad or noted is not None:
             self.found_at = self.step if noted is None else noted
-            # The step's own tasks come first: by the time of a look all may be bad.
+            # Tasks recorded at that step come first: by the time of a check, all may be bad.
             own = self.nonfinite_tasks if noted is not None else []
             self.task = next((name for name in self.task_names if name in (own or bad)), "")
             self.model.stop_training = True

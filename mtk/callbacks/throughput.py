@@ -1,4 +1,4 @@
-"""How fast a training is, and where its time goes."""
+"""Measures the speed of training and how its time is spent."""
 
 import time
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ class Throughput(StepCallback):
 
     A step in which the training function was traced (made into a graph) counts as tracing: the
     first one, and the first with measured gradients. The rest of the time, including other
-    callbacks, counts as training. Time that steps wait for data is not separated; for that, use the
+    callbacks, counts as training. Time spent waiting for data is not separated; for that, use the
     profiler (see `Profile`).
 
     Times are summed over several calls of `fit`.
@@ -57,14 +57,14 @@ class Throughput(StepCallback):
         self._total, self._fit_started = self._elapsed(), None
 
     def report(self, checkpoints: float = 0.0) -> dict[str, Any]:
-        """Returns the numbers, at the end of `fit` or before.
+        """Returns the measurements, during `fit` or at its end.
 
         Args:
-            checkpoints: Seconds that steps and evaluations were held up by checkpoints.
+            checkpoints: Seconds by which checkpoints delayed steps and evaluations.
 
         Returns:
-            The steps, steps and examples a second (None where every step was traced), and the
-            seconds of each kind.
+            The number of steps, steps and examples per second (None if every step was traced), and
+            the seconds of each kind.
         """
         total = self._elapsed()
         training = max(total - self._tracing - self._evaluation - checkpoints, 0.0)
@@ -89,12 +89,12 @@ class Throughput(StepCallback):
         return self._total + running
 
     def _count_tracings(self) -> int:
-        # Models of plain Keras do not tell; their first step is taken for the traced one.
+        # Plain Keras models do not count tracings; only their first step counts as traced.
         return int(getattr(self.model, "tracings", min(self._steps, 1)))
 
 
 def in_words(report: Mapping[str, Any]) -> str:
-    """Returns a report as one line."""
+    """Returns a report as one line of text."""
     speed, seconds = report["steps_per_second"], report["seconds"]
     kinds = ("tracing", "evaluation", "checkpoints")
     others = ", ".join(f"{kind} {seconds[kind]:.1f} s" for kind in kinds if seconds[kind] > 0)

@@ -1,4 +1,4 @@
-"""How much the task weights of single steps vary, which their means over many steps hide."""
+"""Variation of the task weights of single steps, which their means over many steps hide."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,22 @@ import numpy as np
 
 _BINS = 200
 _QUANTILES = {"weight_low": 0.05, "weight_high": 0.95}
-# Reading the weights waits for the step, so not every one is read; seven is prime to most cycles.
+# Reading weights waits for the step, so only every seventh is read; 7 is coprime to most cycles.
 EVERY = 7
 
 
 class WeightQuantiles:
-    """Counts each task's share of the weights.
+    """Histograms of each task's share of the weights.
 
     Args:
-        counts: `(K, 200)`, what was counted before.
+        counts: `(K, 200)`, initial counts.
     """
 
     def __init__(self, counts: Sequence[Sequence[int]] = ()):
         self.counts = np.array(counts, int)
 
     def add(self, weights: np.ndarray) -> None:
-        """Counts the weights `(K,)` of a step, unless they have no shares."""
+        """Adds the weights `(K,)` of a step, unless their shares are undefined."""
         total = weights.sum()
         if not (np.isfinite(total) and total > 0):
             return

@@ -1,4 +1,4 @@
-"""Whether a method helps a model: one call, from a compiled Keras model to a verdict."""
+"""Compares multi-task methods on a model: one call from a compiled Keras model to a verdict."""
 
 import dataclasses
 import functools
@@ -51,12 +51,12 @@ def compare(
     out: str | Path = "studies/comparison",
     engine: Callable[[], Engine] | None = None,
 ) -> Comparison:
-    """Trains a model with static weights and with multi-task methods, and tells which methods help.
+    """Trains a model with static weights and multi-task methods, and finds which methods help.
 
-    First every configuration is trained once and validation selects; then the selected models, of
-    static weights and methods alike, are trained again with fresh seeds, and measured on test. When
-    called again with the same arguments, it continues where it was stopped, repeats failed runs, or
-    returns the results.
+    First, every configuration is trained once, and models are selected on validation; the selected
+    models of static weights and methods are then trained again with fresh seeds and measured on
+    test. When called again with the same arguments, it continues where it was stopped, repeats
+    failed runs, or returns the results.
 
     The output is a study folder like that of `mtk.sweep`, which `mtk.report` reads.
 
@@ -68,7 +68,7 @@ def compare(
             batches or examples, or a function that returns one of these. It is kept in memory. A
             workload has its own splits, which need not fit in memory: leave out all three.
         validation: The validation split, or the share of the training split to hold out for it.
-            Each seed holds out other examples, so that results do not depend on a single split.
+            Each seed holds out different examples, so that results do not depend on one split.
         test: The test split, or a share, as for `validation`.
         methods: Names of combiners, their classes, or combiner objects; or a single one. Static
             weights and single-task models are always trained too; the weights of a `StaticWeights`
@@ -79,18 +79,18 @@ def compare(
             default three around that of the model. `"search"` starts with these and tries more, for
             equal weights and for each method, until the best one on validation is not at an end of
             the range.
-        monitor: What validation selects by: `{task: metric}`, such as `{"a": "rmse", "b": "auc"}`,
-            in any units, or a monitor of `mtk.experiment.Training`. By default the mean of the
+        monitor: Selection criterion: `{task: metric}`, such as `{"a": "rmse", "b": "auc"}`, in any
+            units, or a monitor of `mtk.experiment.Training`. By default the mean of the
             losses, relative to those of the first evaluation if they have different units or one of
             the untrained network is more than ten times another.
-        seeds: Fresh seeds; by default 5, or what the budget allows.
+        seeds: Number of fresh seeds; by default 5, or as many as the budget allows.
         budget: Approximate time limit: seconds, or a string such as "2h" or "30min". Fewer
             weightings, learning rates and seeds are tried if the comparison would take longer.
         out: The study folder.
-        engine: Factory of the engine that does the runs, such as `mtk.study.engines.Ray`. By
-            default, runs use separate processes, one for each core, or this process if TensorFlow
-            has already computed something in it. Processes that are not forked from this one import
-            the module of `build`; on Ray, the module is sent along with those next to it.
+        engine: Factory of the engine that executes the runs, such as `mtk.study.engines.Ray`. By
+            default, runs use separate processes, one per core, or this process if TensorFlow has
+            already computed something in it. Processes that are not forked from this one import
+            the module of `build`; on Ray, the module and those next to it are sent along.
 
     Returns:
         The results, which can be printed.
@@ -172,7 +172,7 @@ def compare(
 
 
 def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:
-    """Checks arguments; returns whether learning rates are searched."""
+    """Checks the arguments; returns whether learning rates are searched."""
     if seeds is not None and not (isinstance(seeds, int) and 2 <= seeds <= _MOST_SEEDS):
         raise ValueError(
             "`seeds` must be the number of fresh seeds, from 2 (needed for an interval) to "
@@ -188,7 +188,7 @@ def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> b
 
 
 def _needed(build: Callable[..., Any]) -> Iterator[str]:
-    """Yields the names of arguments that a function cannot be called without."""
+    """Yields the names of a function's required arguments."""
     for name, each in inspect.signature(build).parameters.items():
         if name != "seed" and each.default is each.empty and each.kind not in _ANY_NUMBER:
             yield name
@@ -210,7 +210,7 @@ def _splits(build: Callable[..., Any], train: Any, validation: Any, test: Any) -
 
 
 def _planned(limits: Budget, seen: Look, methods: int) -> Size:
-    """Returns how much is tried, and says it."""
+    """Returns the size of the comparison, and prints it."""
     if len(seen.tasks) < 2:
         raise ValueError(f"A comparison needs two or more tasks. The model has {seen.tasks}.")
     size, expected = limits.size(seen, methods)
@@ -242,7 +242,7 @@ def _planned(limits: Budget, seen: Look, methods: int) -> Size:
 def _searched(
     trainer: Trainer, plan: Plan, first: Sequence[float], limits: Budget, started: float
 ) -> Plan:
-    """Returns the plan with the learning rates that were found, and what fits into the rest."""
+    """Returns the plan with the learning rates that were found and a size for the time left."""
     found = searched(
         lambda rates: trainer.sweep(dataclasses.replace(plan, learning_rates=rates), True),
         lambda label, rates: best_of(trainer.out, label, rates),

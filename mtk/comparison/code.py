@@ -1,4 +1,4 @@
-"""What a function of the user's own does, so that an edit of it makes another comparison."""
+"""Hashes of a user's functions, so that an edited function makes another comparison."""
 
 import functools
 import sys
@@ -17,37 +17,37 @@ _HOLDERS = (staticmethod, classmethod, types.MethodType)
 
 
 def is_installed(file: str) -> bool:
-    """Whether a module's file belongs to a package, or to Python: its version tells what it is."""
+    """Whether a module belongs to a package or to Python, and so is identified by its version."""
     roots = {sys.prefix, sys.base_prefix, str(Path(mtk.__file__).parent)}
     return "site-packages" in file or any(Path(root) in Path(file).parents for root in roots)
 
 
 def own_code(value: Any) -> str:
-    """Returns a hash that changes with the code of a function or class, and with what that reads.
+    """Returns a hash that changes with the code of a function or class and with what it reads.
 
-    The functions, classes and plain values that it names are followed, from module to module, but
-    for what is installed.
+    The functions, classes and plain values to which it refers are followed across modules, except
+    for installed ones.
 
     Args:
-        value: A function, a class, or what holds some, such as a method or a partial.
+        value: A function, a class, or an object that holds some, such as a method or a partial.
     """
     return digest("\n".join(_texts(value, frozenset(), {})).encode())
 
 
 def _texts(value: Any, read: frozenset[str], seen: dict[Any, Any]) -> Iterator[str]:
-    """Yields texts of a value and of what it holds.
+    """Yields strings that describe a value and the values it holds.
 
     Args:
         value: The value.
-        read: Names of the attributes that code reads, should this be a module or an object.
-        seen: What was followed already, but for plain values, by `id` and these names.
+        read: Names of the attributes that code reads, if this is a module or an object.
+        seen: Values already followed, except plain ones, by `id` and these names.
     """
     if type(value) in PLAIN:
         yield repr(value)
     elif isinstance(value, np.ndarray | np.generic):
         yield f"{value.dtype}{value.shape} {digest(np.ascontiguousarray(value).tobytes())}"
     elif (id(value), read) not in seen:
-        seen[id(value), read] = value  # So that no other one gets its `id`.
+        seen[id(value), read] = value  # Keeps its `id` from being reused.
         yield _own_text(value)
         held, names = _held(value, read)
         for name, each in held:
@@ -62,7 +62,7 @@ def _own_text(value: Any) -> str:
 
 
 def _held(value: Any, read: frozenset[str]) -> tuple[Iterable[tuple[Any, Any]], frozenset[str]]:
-    """Returns what a value holds or reads, by name, and the names that are read of that."""
+    """Returns the values that a value holds or reads, by name, and the attributes read of them."""
     if isinstance(value, types.FunctionType):
         return _held_by_function(value)
     if isinstance(value, type):
@@ -109,7 +109,7 @@ def _names(code: types.CodeType | None) -> frozenset[str]:
 
 
 def _is_own(module: str | None) -> bool:
-    """Whether a module is the user's: neither installed, nor of Python or this library."""
+    """Whether a module is the user's own: neither installed nor part of Python or this library."""
     first = (module or "builtins").partition(".")[0]
     if first in sys.stdlib_module_names:
         return False

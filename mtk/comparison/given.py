@@ -1,4 +1,4 @@
-"""What a comparison is given: a function that makes a compiled model, and data."""
+"""The inputs of a comparison: a function that builds a compiled model, and data."""
 
 import dataclasses
 import hashlib
@@ -33,10 +33,10 @@ from mtk.trainer.compile_args import averages
 from mtk.workloads import Arrays, Workload
 from mtk.workloads.arrays import made
 
-# What the comparisons of this process were given, by their keys. A configuration holds a key: runs
-# that are forked off this process, or done in it, find the objects themselves.
+# Inputs of the comparisons of this process, by key. Configurations hold a key, with which runs that
+# are forked from this process, or executed in it, find the objects themselves.
 _GIVEN: dict[str, "Given"] = {}
-# What `fit` calls of a model, and a comparison does not.
+# Methods of a model that `fit` calls but a comparison does not.
 _HOOKS = ("train_step", "test_step", "compute_loss")
 
 
@@ -45,9 +45,9 @@ class Given:
     """Model and data of a comparison.
 
     Attributes:
-        build: Makes a new compiled model, or a workload.
-        train: The training split, `(x, y)` or `(x, y, sample_weight)` of arrays; None with a
-            workload, which has data of its own.
+        build: Function that returns a new compiled model, or a workload.
+        train: The training split, `(x, y)` or `(x, y, sample_weight)` of arrays; None for a
+            workload, which has its own data.
         validation: The validation split, or a share of the training split.
         test: The test split, or a share.
     """
@@ -63,7 +63,7 @@ class Given:
         return any(isinstance(split, (int, float)) for split in (self.validation, self.test))
 
     def key(self) -> str:
-        """Returns 16 digits that are others for another function or other data, and keeps both."""
+        """Returns 16 digits that identify the function and the data, and registers both."""
         splits = () if self.train is None else (self.train, self.validation, self.test)
         texts = [identified(self.build), own_code(self.build), *map(_digest, splits)]
         if (computes_in := precision()) != "float32":
@@ -74,10 +74,10 @@ class Given:
 
 
 def precision() -> str:
-    """Returns in what the program's networks compute, by Keras' policy, as runs are told.
+    """Returns the numeric precision of networks, from Keras' dtype policy, to pass on to runs.
 
     Raises:
-        ValueError: If runs cannot compute in that.
+        ValueError: If runs do not support it.
     """
     policy, known = keras.config.dtype_policy().name, get_args(Precision)
     if policy not in known:
@@ -89,10 +89,10 @@ def precision() -> str:
 
 
 def given(key: str) -> Given:
-    """Returns what a comparison was given.
+    """Returns the inputs of a comparison.
 
     Raises:
-        ValueError: If that was in another process, which has written nothing for this one.
+        ValueError: If they were given in another process that has not written them for this one.
     """
     if key not in _GIVEN and (found := sent.read(key)) is not None:
         build, splits = found
@@ -110,12 +110,12 @@ def workload(key: str, data_seed: int = 0) -> Workload:
     """Returns the workload of a comparison.
 
     Args:
-        key: As `Given.key` returned it.
-        data_seed: Of shares that are held out.
+        key: The return value of `Given.key`.
+        data_seed: Seed of the held-out shares.
 
     Raises:
-        ValueError: If that was in another process, the model is not compiled, or data and model do
-            not belong together.
+        ValueError: If the inputs were given in another process, the model is not compiled, or data
+            and model do not match.
     """
     found = given(key)
     built = _built(found.build, 0)
@@ -134,10 +134,10 @@ def workload(key: str, data_seed: int = 0) -> Workload:
 
 
 def _built(build: Callable[..., Any], seed: int | None = None) -> Any:
-    """Returns what `build` makes.
+    """Returns the result of `build`.
 
     Raises:
-        ValueError: If it raises; a message that names it, and where.
+        ValueError: If `build` raises; the message has its error and the place.
     """
     try:
         return made(build, seed)
@@ -153,12 +153,12 @@ class Compiled(Arrays):
     """A compiled model and its data, as a workload.
 
     Args:
-        found: What the comparison was given.
-        model: What its `build` made.
-        data_seed: Of shares that are held out.
+        found: The inputs of the comparison.
+        model: The model that `build` returned.
+        data_seed: Seed of the held-out shares.
 
     Raises:
-        ValueError: If the model is not compiled, or its class trains in a way of its own.
+        ValueError: If the model is not compiled, or its class has its own training logic.
     """
 
     def __init__(self, found: Given, model: keras.Model, data_seed: int = 0):
@@ -189,7 +189,7 @@ class Compiled(Arrays):
 
 
 def _check_hooks(kind: type[keras.Model]) -> None:
-    """Checks that nothing of what a model's class does is left out."""
+    """Checks that a model's class overrides no method that a comparison would ignore."""
     usual = MultiTaskModel if issubclass(kind, MultiTaskModel) else keras.Model
     if own := [name for name in _HOOKS if getattr(kind, name) is not getattr(usual, name)]:
         raise ValueError(
@@ -203,14 +203,14 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
     """Returns a new optimizer like the one that the model was compiled with, Adam for a workload.
 
     Args:
-        key: As `Given.key` returned it.
+        key: The return value of `Given.key`.
         learning_rate: Its learning rate; None for that of the model.
 
     Raises:
-        ValueError: If it leaves out variables of one network from its weight decay.
+        ValueError: If it excludes variables of a specific network from weight decay.
     """
     found = given(key)
-    # A workload is not made for the sake of its optimizer: it reads data.
+    # A workload is not built just for its optimizer, since it reads data.
     is_workload = found.train is None
     compiled = keras.optimizers.Adam() if is_workload else optimizer_of(_built(found.build, 0))
     if learning_rate is None:
@@ -222,7 +222,7 @@ def optimizer(key: str, learning_rate: Any) -> keras.optimizers.Optimizer:
 def _without_decay(
     made: keras.optimizers.Optimizer, like: keras.optimizers.Optimizer
 ) -> keras.optimizers.Optimizer:
-    """Returns an optimizer that leaves out the same from its weight decay as another one."""
+    """Returns an optimizer that excludes the same variables from weight decay as another one."""
     if getattr(like, "_exclude_from_weight_decay", None):
         raise ValueError(
             "The optimizer excludes variable objects of one network from weight decay, but "
@@ -238,11 +238,11 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
     """Returns the optimizer that a model was compiled with.
 
     Raises:
-        ValueError: If it is not compiled, or with a schedule of learning rates, or averages the
-            weights.
+        ValueError: If the model is not compiled, or the optimizer has a learning rate schedule or
+            averages the weights.
     """
     found = getattr(model, "optimizer", None)
-    found = getattr(found, "inner_optimizer", found)  # Keras scales losses itself in float16.
+    found = getattr(found, "inner_optimizer", found)  # Keras adds loss scaling in float16.
     if found is None:
         raise ValueError(
             f"The model {getattr(model, 'name', model)!r} is not compiled. Compile it in `build`."
@@ -262,22 +262,22 @@ def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
 
 
 def weights_of(key: str) -> list[float] | None:
-    """Returns the `loss_weights` that the model was compiled with; None if all weigh the same.
+    """Returns the `loss_weights` that the model was compiled with; None if all are equal.
 
     Args:
-        key: As `Given.key` returned it.
+        key: The return value of `Given.key`.
     """
     each = _loss_weights(key)
     return each if len(set(each)) > 1 else None
 
 
 def scale_of(key: str) -> float:
-    """Returns the sum of the weights by which the model that was compiled adds up its losses.
+    """Returns the sum of the weights in the compiled model's total loss.
 
-    Keras' is K without `loss_weights`; that of a model made with tasks, the mean, is 1.
+    In Keras it is K without `loss_weights`; for a model with tasks, which averages, it is 1.
 
     Args:
-        key: As `Given.key` returned it.
+        key: The return value of `Given.key`.
     """
     return sum(_loss_weights(key))
 
@@ -301,16 +301,16 @@ def _loss_weights(key: str) -> list[float]:
 
 
 def settings_of(key: str) -> dict[str, Any]:
-    """Returns what a model of `mtk` was made and compiled with, beside tasks, losses and optimizer.
+    """Returns the settings of an `mtk` model other than its tasks, losses and optimizer.
 
     Args:
-        key: As `Given.key` returned it.
+        key: The return value of `Given.key`.
 
     Returns:
-        What is not usual, by the name that a configuration binds.
+        Values that differ from the defaults, by the name that a configuration binds.
 
     Raises:
-        ValueError: If it names layers whose names are others in each new network.
+        ValueError: If it refers to layers whose names differ in each new network.
     """
     found = given(key)
     if found.train is None:
@@ -343,7 +343,7 @@ def network(model: keras.Model) -> keras.Model:
 
 
 def tasks_of(model: keras.Model) -> list[Task]:
-    """Returns the tasks of a model that was compiled in Keras' way, or made with tasks.
+    """Returns the tasks of a model that was compiled with Keras' arguments, or built with tasks.
 
     Raises:
         ValueError: If it is not compiled, or has no losses.
@@ -357,30 +357,30 @@ def tasks_of(model: keras.Model) -> list[Task]:
 
 
 def _listed(model: keras.Model, names: Sequence[str], outputs: Any) -> Sequence[str]:
-    """Returns the names of outputs in the order of lists; none where that is of the tasks."""
+    """Returns the names of outputs in the order of lists; none if that is the order of tasks."""
     if isinstance(model, MultiTaskModel) and model.tasks:
         return model._by_output.listed
     return listed_names(names, model.loss if outputs is None else outputs)
 
 
 def _compiled(model: keras.Model) -> Mapping[str, Any]:
-    """Returns the objects that `compile` was given; a file of them may not tell what they are."""
+    """Returns the arguments of `compile` as objects; their serialized form may be ambiguous."""
     if isinstance(model, MultiTaskModel):
         return model._compiled.value
     return model._compile_config.config
 
 
 def as_arrays(what: str, data: Any, model: Callable[[], keras.Model]) -> Any:
-    """Returns a split as `(x, y)` or `(x, y, sample_weight)` of arrays, or the share that it is.
+    """Returns a split as `(x, y)` or `(x, y, sample_weight)` of arrays, or unchanged if a share.
 
     Args:
         what: The split's name.
         data: Arrays; a `tf.data.Dataset` or `keras.utils.PyDataset` of batches; a share; or a
             function that returns one of these.
-        model: Makes the model, which tells batches from examples.
+        model: Builds the model, which is needed to distinguish batches from examples.
 
     Raises:
-        ValueError: If it is none of these, never ends, or does not fit into memory.
+        ValueError: If it is none of these, is infinite, or does not fit into memory.
     """
     if callable(data) and not isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
         data = data()
@@ -412,8 +412,8 @@ def _is_batched(data: tf.data.Dataset, made: keras.Model) -> bool:
     inputs = getattr(made, "inputs", None)
     if inputs:
         return shapes[0].rank == len(tf.nest.flatten(inputs)[0].shape)
-    # A model of a class of its own does not know its inputs. The parts of a batch have as many
-    # rows; those of an example mostly have other shapes, such as that of one number.
+    # A subclassed model does not know its inputs. The parts of a batch have the same number of
+    # rows; those of an example usually differ in shape, such as that of a scalar.
     return all(shape.rank is None or shape.rank > 0 for shape in shapes) and (
         len({shape[0] for shape in shapes if shape.rank}) <= 1
     )
@@ -423,7 +423,7 @@ def _joined(what: str, batches: Iterable[Any]) -> Any:
     every, size = [], 0
     for batch in batches:
         size += sum(np.asarray(part).nbytes for part in tf.nest.flatten(batch))
-        # Its parts are there until the whole is.
+        # The parts are kept until the whole is complete.
         check_room(f"The {what} split, which a comparison keeps twice in memory,", 2 * size)
         every.append(batch)
     if not every:

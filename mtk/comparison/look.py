@@ -1,4 +1,4 @@
-"""What must be known of a model before its runs are planned."""
+"""Properties of a model that are measured before its runs are planned."""
 
 import math
 import multiprocessing
@@ -28,24 +28,24 @@ _NONE: Makers = MappingProxyType({})
 
 
 class Look(NamedTuple):
-    """What a model is like.
+    """Measured properties of a model.
 
     Attributes:
         tasks: Names of the tasks.
-        learning_rate: What the model was compiled with, for its sum of the losses.
-        is_linear: Whether a step is proportional to the loss, as in SGD: then a mean of the losses
-            takes the learning rate of their sum times its `scale`.
-        losses: Of the untrained network on the validation split, by task.
-        examples: Of the training split.
+        learning_rate: The compiled learning rate, which applies to the model's sum of the losses.
+        is_linear: Whether a step is proportional to the loss, as in SGD; the learning rate for the
+            mean of the losses is then that of their sum times `scale`.
+        losses: Losses of the untrained network on the validation split, by task.
+        examples: Number of examples in the training split.
         start: Seconds until the first step.
         step: Seconds of a step with static weights, and of one with task gradients.
         evaluation: Seconds of an evaluation.
-        monitor: What is to select, as the runs are given it.
-        loss_weights: What the model was compiled with, in the order of the tasks; None for none.
-        selects: The name of what selects, such as "mean_loss".
-        added: Static weights to try beside the usual ones, in the order of the tasks.
+        monitor: The monitor that is passed to the runs.
+        loss_weights: The compiled loss weights in the order of the tasks; None without any.
+        selects: The name of the monitor, such as "mean_loss".
+        added: Static weights to try in addition to the usual ones, in the order of the tasks.
         scale: The sum of the weights in the model's sum of the losses.
-        settings: What else all runs are told; see `mtk.comparison.given.settings_of`.
+        settings: Other settings of all runs; see `mtk.comparison.given.settings_of`.
     """
 
     tasks: list[str]
@@ -65,26 +65,26 @@ class Look(NamedTuple):
 
     @property
     def outweighing(self) -> str | None:
-        """The task with the largest loss, if that is more than ten times the least one."""
+        """The task with the largest loss, if it is more than ten times the smallest one."""
         known = {name: loss for name, loss in self.losses.items() if 0 < loss < math.inf}
         largest = max(known, key=known.__getitem__, default=None)
         return largest if largest and known[largest] > 10 * min(known.values()) else None
 
 
 def look(key: str, batch_size: int, monitor: Any = None, methods: Makers = _NONE) -> Look:
-    """Builds the model and takes a few steps, in a process of its own where that can be.
+    """Builds the model and takes a few steps, in a separate process if possible.
 
-    So TensorFlow starts no threads in this process, which may then be forked for the runs.
+    TensorFlow then starts no threads in this process, so that it can be forked for the runs.
 
     Args:
-        key: As `Given.key` returned it.
-        batch_size: Examples a step.
-        monitor: What is to select; `{task: metric}`, or as `mtk.monitor.resolve` takes it.
-        methods: What makes each method, by its label: each takes a step too.
+        key: The return value of `Given.key`.
+        batch_size: Examples per step.
+        monitor: The monitor: `{task: metric}`, or a form of `mtk.monitor.resolve`.
+        methods: Factories of the methods, by label; each takes a step too.
 
     Raises:
-        ValueError: If the model does not measure it, or cannot be trained on the data, or not by
-            one of the methods.
+        ValueError: If the model does not measure the monitor, or cannot be trained on the data or
+            with one of the methods.
     """
     if not may_fork():
         return _look(key, batch_size, monitor, methods)
@@ -111,7 +111,7 @@ def look(key: str, batch_size: int, monitor: Any = None, methods: Makers = _NONE
 def _send(key: str, batch_size: int, monitor: Any, methods: Makers, sender: Connection) -> None:
     try:
         sender.send(_look(key, batch_size, monitor, methods))
-    except Exception as error:  # The other process says it.
+    except Exception as error:  # The parent process raises it.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         sender.send(ValueError(f"{name}{error}"))
 
@@ -174,7 +174,7 @@ def _model(
     optimizer: keras.optimizers.Optimizer,
     settings: Mapping[str, Any],
 ) -> MultiTaskModel:
-    """Makes and compiles a model as the runs do."""
+    """Builds and compiles a model as in the runs."""
     own = {name.rpartition(".")[2]: value for name, value in settings.items()}
     structure = {f.name: own.pop(f.name) for f in fields(Sharing) if f.name in own}
     model = MultiTaskModel(data.network(0), data.tasks, combiner, **structure)
@@ -190,10 +190,10 @@ def _try(
     settings: Mapping[str, Any],
     batches: tf.data.Dataset,
 ) -> None:
-    """Takes a step with a method, so that what it lacks is known before the first run."""
+    """Takes a step with a method, so that errors are found before the first run."""
     try:
         model = _model(data, make(), optimizer, settings)
         model.fit(batches.take(1), shuffle=False, verbose=0)
-    except Exception as error:  # Whatever it is, each run of the method would meet it.
+    except Exception as error:  # Any error would occur in each run of the method.
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{label} cannot train this model: {name}{error}") from error

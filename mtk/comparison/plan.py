@@ -1,4 +1,4 @@
-"""How much a comparison tries, decided once and kept in its study folder."""
+"""The plan of a comparison, decided once and kept in its study folder."""
 
 import dataclasses
 import json
@@ -19,21 +19,21 @@ from mtk.study.engines import Engine
 from mtk.study.sweeping import Sweep
 
 _FILE = Path("methods", "plan.json")
-# The first arguments of a plan, which all calls with one folder have in common.
+# The first arguments of a plan, which must be the same in all calls with one folder.
 _SAME = ("model or other data", "`epochs`", "`batch_size`", "`monitor`")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a comparison may take.
+    """The budget of a comparison.
 
     Attributes:
-        seconds: In all, about.
-        steps: Of a run.
-        evaluations: Of a run.
-        slots: Runs at a time.
-        rates: Learning rates that are given; None for as many as the size says.
-        seeds: Fresh seeds that are given; likewise.
+        seconds: Approximate total time.
+        steps: Steps per run.
+        evaluations: Evaluations per run.
+        slots: Number of runs in parallel.
+        rates: Number of given learning rates; None for that of the size.
+        seeds: Given number of fresh seeds; None for that of the size.
         searches: Whether learning rates are searched.
     """
 
@@ -46,12 +46,12 @@ class Budget:
     searches: bool
 
     def size(self, look: Look, methods: int, each: float | None = None) -> tuple[Size, float]:
-        """Returns the largest size that fits, or the least, and how many seconds it takes.
+        """Returns the largest size that fits, or the smallest one, and its seconds.
 
         Args:
-            look: The model.
-            methods: How many are compared.
-            each: Seconds of a run, where that is known; by default those of the look.
+            look: Properties of the model.
+            methods: Number of methods.
+            each: Seconds per run, if known; by default estimated from `look`.
         """
         expected = 0.0
         for size in planning.SIZES:
@@ -67,14 +67,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison trains.
+    """The runs of a comparison.
 
     Attributes:
-        arguments: What it was called with, as JSON can hold it: another call makes another plan.
-        look: The model.
-        size: How much is tried, once it is decided.
-        learning_rates: By label, once they are found.
-        codes: What tells the code of each method from that before an edit, by label.
+        arguments: Arguments of the call, as JSON values; a call with others makes another plan.
+        look: Properties of the model.
+        size: Size of the comparison, once it is decided.
+        learning_rates: Learning rates by label, once they are found.
+        codes: Hash of each method's code, by label, which changes if the code is edited.
     """
 
     arguments: Sequence[Any]
@@ -89,7 +89,7 @@ class Plan:
     ) -> "Plan | None":
         """Returns the plan of an earlier call with these arguments, or None.
 
-        A call that ended before its first run had none.
+        A call that ended before its first run has left no plan.
 
         Args:
             out: The study folder.
@@ -97,7 +97,7 @@ class Plan:
             codes: As `Plan.codes`.
 
         Raises:
-            StudyError: If that call had what makes other runs.
+            StudyError: If that call had inputs that lead to other runs.
         """
         planning.check_own(out)
         if not StudyFolder(out).list.is_file():
@@ -141,15 +141,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Does the runs of a comparison.
+    """Executes the runs of a comparison.
 
     Attributes:
         out: The study folder.
-        key: As `Given.key` returned it.
-        methods: As `planning.method_of` returns them.
+        key: The return value of `Given.key`.
+        methods: Methods as returned by `planning.method_of`.
         settings: Arguments of `mtk.experiment.run`.
-        engine: Factory of what does the runs.
-        build: As `sent.packed` returned it; None where the runs know the function themselves.
+        engine: Factory of the engine that executes the runs.
+        build: The return value of `sent.packed`; None if the runs have the function themselves.
         data: The three splits.
     """
 
@@ -163,18 +163,18 @@ class Trainer:
 
     @property
     def labels(self) -> list[str]:
-        """Of static weights and the methods."""
+        """Labels of static weights and of the methods."""
         return [planning.STATIC, *(label for label, _, _ in self.methods)]
 
     def sweep(self, plan: Plan, searching: bool = False) -> None:
-        """Does the runs that are not done yet.
+        """Executes the runs that are not complete yet.
 
         Args:
-            plan: The plan, which is written but for learning rates that are still searched.
+            plan: The plan, which is written without learning rates that are still searched.
             searching: As in `planning.study_of`.
 
         Raises:
-            RuntimeError: If a signal has stopped it, or some runs have failed.
+            RuntimeError: If a signal stopped it, or some runs failed.
         """
         assert plan.size is not None
         assert plan.learning_rates is not None
@@ -193,22 +193,22 @@ class Trainer:
             )
 
     def seconds_of_a_run(self) -> float:
-        """Returns how long a run took so far, on average."""
+        """Returns the mean time of the runs so far."""
         each = StudyFolder(self.out).run_log.seconds()
         return sum(each.values()) / len(each)
 
 
 def untrained_losses(out: Path) -> Mapping[str, float]:
-    """Returns the losses of the untrained network by task, or {} where they are not known."""
+    """Returns the losses of the untrained network by task, or {} if unknown."""
     found = _read(out)
     return dict(found["look"]["losses"]) if found else {}
 
 
 def _read(out: Path) -> dict[str, Any]:
-    """Returns what the plan of a study folder says; nothing if there is none.
+    """Returns the content of the plan in a study folder; {} if there is none.
 
     Raises:
-        StudyError: If it is not as it was written.
+        StudyError: If it is damaged.
     """
     file = out / _FILE
     if not os.path.lexists(file):
