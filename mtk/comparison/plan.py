@@ -74,7 +74,7 @@ class Plan:
         look: Properties of the model.
         size: Size of the comparison, once it is decided.
         learning_rates: Learning rates by label, once they are found.
-        codes: Hash of each method's code, by label, which changes if the code is edited.
+        codes: Identifiers of each method's code, by label, which change if the code is edited.
     """
 
     arguments: Sequence[Any]

@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of."""
+"""Plans the runs of a comparison."""
 
 import difflib
 import hashlib
@@ -20,12 +20,12 @@ from mtk.study.spec import Study, bindings
 
 STATIC = "static weights"
 SINGLE = "single task: "
-FIRST_SEED = 0  # Of the runs that select, and of what is looked at before.
+FIRST_SEED = 0  # Seed of the selecting runs, and of the measurements before them.
 _WEIGHTS = "combiners.StaticWeights.weights"
 RATE = "experiment.Optimization.learning_rate"
-_FOLDER = "methods"  # in the study folder: what its runs are configured by
-_EXPORT = 3.0  # seconds, about, that a run's end takes
-_STEP = 10.0**0.5  # from one learning rate to the next
+_FOLDER = "methods"  # folder of the runs' configurations in the study folder
+_EXPORT = 3.0  # approximate seconds for the end of a run
+_STEP = 10.0**0.5  # factor between learning rates
 
 
 # Label, class and arguments of a method.
@@ -33,12 +33,12 @@ Method: TypeAlias = tuple[str, type[Combiner], dict[str, Any]]
 
 
 class Size(NamedTuple):
-    """How much is tried.
+    """The size of a comparison.
 
     Attributes:
-        weightings: Of static weights.
-        rates: Learning rates of each configuration.
-        seeds: Fresh ones, on which what was selected is measured.
+        weightings: Number of static weightings.
+        rates: Number of learning rates for each configuration.
+        seeds: Number of fresh seeds with which the selected models are measured.
     """
 
     weightings: int
@@ -46,7 +46,7 @@ class Size(NamedTuple):
     seeds: int
 
 
-# From what a comparison should have to the least that has an answer.
+# From the recommended size to the smallest one that can give an answer.
 SIZES = (Size(9, 3, 5), Size(9, 3, 3), Size(5, 3, 3), Size(5, 1, 3), Size(3, 1, 2))
 
 
@@ -79,9 +79,9 @@ def method_of(given: Any) -> Method:
         return given.__name__, given, {}
     if isinstance(given, Combiner):
         own = given.whole_config()
-        # In the file that describes a method, NumPy's numbers and arrays are Python's.
+        # The file that describes a method has Python values instead of NumPy scalars and arrays.
         numpy = {k: v.tolist() for k, v in own.items() if isinstance(v, (np.generic, np.ndarray))}
-        # Where a method is around another one, its configuration holds that one as a dict.
+        # If a method wraps another one, its configuration holds the inner one as a dict.
         inner = {k: each for k in own if isinstance(each := getattr(given, k, None), Combiner)}
         usual = arguments(type(given))
         changed = {
@@ -104,7 +104,7 @@ def method_of(given: Any) -> Method:
 
 
 def is_static(given: Any) -> bool:
-    """Returns whether what stands among methods is static weights, which are trained anyway."""
+    """Returns whether an entry of `methods` is static weights, which are always trained."""
     if isinstance(given, combiners.StaticWeights):
         return given.is_static
     names = ("static", "staticweights", "static_weights")
@@ -119,17 +119,17 @@ def _is_method(name: str) -> bool:
 def weightings(look: Look, number: int) -> list[dict[str, float]]:
     """Returns static weights, each with a sum of one.
 
-    For two tasks points at equal distances between them. For more: equal weights, weights as the
-    inverse of the untrained network's losses, three times the weight for one task at a time, and
-    then draws from the simplex. Where one loss outweighs another, distances are those of losses in
-    units of the untrained network's: else nearly all points would train the larger one alone. Then
-    there are equal weights, those halfway from the inverse to them (geometrically: the root of the
-    inverse), too. The weights that the model was compiled with come last, and those that the caller
-    adds.
+    For two tasks, equally spaced weights. For more: equal weights, weights inversely proportional
+    to the untrained network's losses, three times the weight for one task at a time, and then
+    random draws from the simplex. If one loss outweighs another, the spaced, tripled and random
+    weights are for losses in units of the untrained network's, since otherwise nearly all of them
+    would train only the task with the larger loss; equal weights and their geometric mean with the
+    inverse losses (the root of the inverse) are then included too. The compiled weights of the
+    model and those added by the caller come last.
 
     Args:
-        look: The model.
-        number: How many, beside those of the model and the caller.
+        look: Properties of the model.
+        number: Number of weightings, not counting those of the model and the caller.
     """
     names = look.tasks
     losses = np.array([look.losses[name] for name in names])
@@ -158,12 +158,12 @@ def weightings(look: Look, number: int) -> list[dict[str, float]]:
 
 
 def rates(look: Look, given: Sequence[float] | str | None, number: int) -> list[float]:
-    """Returns the learning rates to try first; without any given, around that of the model.
+    """Returns the learning rates to try first; by default around that of the model.
 
     Args:
-        look: The model.
+        look: Properties of the model.
         given: Learning rates for the mean of the losses, or "search".
-        number: How many, if none are given.
+        number: Number of learning rates, if none are given.
     """
     if given is not None and not isinstance(given, str):
         return [float(rate) for rate in given]
@@ -173,7 +173,7 @@ def rates(look: Look, given: Sequence[float] | str | None, number: int) -> list[
 
 
 def widened(tried: Sequence[float], best: float | None) -> list[float]:
-    """Returns learning rates with one more beyond an end where the best one lies.
+    """Returns the learning rates, extended by one beyond the end at which the best one lies.
 
     Args:
         tried: The learning rates.
@@ -195,13 +195,13 @@ def around(tried: Sequence[float], best: float | None) -> list[float]:
 
 
 def runs_of(look: Look, methods: int, size: Size, number_of_rates: int) -> tuple[int, int]:
-    """Returns how many runs have static weights, and how many the methods, at most about."""
+    """Returns the approximate maximum number of runs of static weights, and of the methods."""
     static = len(weightings(look, size.weightings)) + len(look.tasks)
     return static * (number_of_rates + size.seeds), methods * (number_of_rates + 2 * size.seeds)
 
 
 def seconds(look: Look, counts: tuple[int, int], steps: int, evaluations: int) -> float:
-    """Returns about how long runs take, one after the other."""
+    """Returns the approximate total time of sequential runs."""
     common = look.start + evaluations * look.evaluation + _EXPORT
     each = [common + steps * step for step in look.step]
     return counts[0] * each[0] + counts[1] * each[1]
@@ -219,21 +219,21 @@ def study_of(
 ) -> Study:
     """Writes the configurations of a comparison, and returns its study.
 
-    It is called as its folder was at first. One that was there with fewer methods is added to.
+    The study keeps the original name of its folder. An existing one with fewer methods is extended.
 
     Args:
         out: The study folder.
-        key: As `Given.key` returned it.
-        look: The model.
-        methods: As `method_of` returns them.
-        size: How much is tried.
-        learning_rates: By label.
-        settings: What all runs have in common, by the name that a configuration binds.
-        searching: Whether only learning rates are to be found: with equal weights, no single tasks
+        key: The return value of `Given.key`.
+        look: Properties of the model.
+        methods: Methods as returned by `method_of`.
+        size: Size of the comparison.
+        learning_rates: Learning rates by label.
+        settings: Common settings of all runs, by the name that a configuration binds.
+        searching: Whether to search for learning rates only: with equal weights, no single tasks
             and no fresh seeds.
 
     Raises:
-        ValueError: If two methods have one label, or the folder holds something else.
+        ValueError: If two methods have the same label, or the folder contains something else.
     """
     folder = out.resolve() / _FOLDER
     texts = {folder / "common.gin": [*_BASE, *bindings(_settings(key, settings))]}
@@ -268,21 +268,21 @@ def study_of(
     for path, lines in texts.items():
         text = "\n".join(lines) + "\n"
         if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue  # What is done is shown where nothing can be written.
+            continue  # Results can be shown without write access.
         with atomic.replacing(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
     return study
 
 
 def check_own(out: Path) -> None:
-    """Checks that nothing of others would be written over in a study folder.
+    """Checks that no other files in a study folder would be overwritten.
 
     Raises:
-        ValueError: If the folder is another command's, or has no name.
+        ValueError: If the folder belongs to another command, or has no name.
     """
     folder = out / _FOLDER
     places.check_kind(out, "a study")
-    # A call that ended before its first run has left its configurations, or an empty folder.
+    # A call that ended before its first run leaves its configurations or an empty folder.
     is_own = StudyFolder(out).list.exists() or (folder / "common.gin").is_file()
     if os.path.lexists(folder) and not (is_own or _is_empty(folder)):
         raise ValueError(f"{str(folder)!r} is not part of a study. Give another folder: `out=`.")
@@ -331,7 +331,7 @@ def _overlay(kind: type[Combiner], arguments: Mapping[str, Any]) -> list[str]:
 def _configured(
     kind: type[Combiner], arguments: Mapping[str, Any]
 ) -> tuple[str, list[str], list[str]]:
-    """Returns a combiner's name in a configuration, what to import, and its bindings."""
+    """Returns a combiner's name in a configuration, the imports, and its bindings."""
     known = getattr(combiners, kind.__name__, None) is kind
     module = "combiners" if known else kind.__module__
     selector = f"{module}.{kind.__qualname__}"

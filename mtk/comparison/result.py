@@ -1,4 +1,4 @@
-"""What a comparison has found."""
+"""The result of a comparison."""
 
 import json
 import math
@@ -21,9 +21,9 @@ from mtk.export import load
 from mtk.study import StudyFolder
 from mtk.trainer.batch import inputs_of
 
-# What a file of weights raises that was cut short, or whose bytes have changed.
+# Errors raised by a weights file that is truncated or corrupted.
 _DAMAGE = (LookupError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-_LEARNED = 0.9  # Of the untrained network's loss: what learns mostly comes below.
+_LEARNED = 0.9  # Share of the untrained loss below which tasks that learn usually fall.
 
 
 class Comparison:
@@ -77,10 +77,10 @@ class Comparison:
     def best(
         self, utility: Mapping[str, float] | None = None, limits: Mapping[str, float] | None = None
     ) -> keras.Model:
-        """Returns the trained network, of any method, that is best on validation.
+        """Returns the best trained network, of any method, on validation.
 
-        If each seed holds out other examples, only the runs that select are considered, since they
-        have the same validation split.
+        If each seed holds out different examples, only the selecting runs are considered, since
+        they have the same validation split.
 
         Args:
             utility: Weights of the tasks: the network with the smallest weighted sum of validation
@@ -90,7 +90,7 @@ class Comparison:
 
         Raises:
             ValueError: If an argument is not a dict of numbers, a task is unknown, no run meets the
-                limits, or the file of the run is damaged.
+                limits, or the weights file of the run is damaged.
         """
         _check_numbers("utility", utility, 0.0, sys.float_info.max)
         _check_numbers("limits", limits, -math.inf, math.inf)
@@ -136,7 +136,7 @@ class Comparison:
 
     @property
     def _unlearned(self) -> list[str]:
-        # Other seeds may hold out other examples, whose losses are others from the beginning.
+        # Other seeds may hold out other examples, with different initial losses.
         alike = [_losses(run) for run in self._finished if run["seed"] == FIRST_SEED]
         return unlearned(untrained_losses(self.path), alike)
 
@@ -144,9 +144,9 @@ class Comparison:
         return f"<pre>{self}</pre>"
 
     def _lines(self, view: Any, asked: Sequence[Any]) -> list[str]:
-        """Returns a line for each method: its answer to the first question on what selected.
+        """Returns a line for each method: its answer to the first question on the monitor.
 
-        And to the others on it in a word: a method on the front may be far from the best mean.
+        Other answers on it are one word each: a method on the front may be far from the best mean.
         """
         from mtk import analysis
 
@@ -194,7 +194,7 @@ class Comparison:
 
 
 def _unjudged(view: Any, judged: Collection[str]) -> Iterator[str]:
-    """Yields a line for each method that has no verdict: what has become of its runs."""
+    """Yields a line for each method without a verdict, with the status of its runs."""
     from mtk.analysis.reporting.remarks import ends
 
     for name in view.methods:
@@ -204,13 +204,13 @@ def _unjudged(view: Any, judged: Collection[str]) -> Iterator[str]:
 
 
 def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, float]]) -> list[str]:
-    """Returns a line for each task whose loss hardly falls.
+    """Returns a line for each task whose loss hardly decreases.
 
-    Whether nothing was learned, or the labels are noisy, the loss alone does not tell.
+    The loss alone does not show whether nothing was learned or the labels are noisy.
 
     Args:
         untrained: Validation losses of the untrained network, by task.
-        losses: Those of each run.
+        losses: Validation losses of each run, by task.
     """
     least = {
         task: min((run[task] for run in losses), default=0.0) / loss
@@ -227,7 +227,7 @@ def unlearned(untrained: Mapping[str, float], losses: Sequence[Mapping[str, floa
 
 
 def _with_weights(key: str, file: Path) -> keras.Model:
-    """Returns a network as the runs make it, of whatever class, with the weights of one of them."""
+    """Returns a network as built by the runs, of any class, with the weights of one run."""
     data = workload(key)
     network = data.network(0)
     if not network.built:

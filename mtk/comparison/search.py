@@ -1,4 +1,4 @@
-"""Learning rates found by validation: a grid that is widened until the best one lies inside."""
+"""Learning rate search: a grid that is widened until the best rate on validation is inside."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from mtk import monitor
 from mtk.comparison.planning import RATE, STATIC, around, widened
 from mtk.study import StudyFolder
 
-ROUNDS = 8  # A factor of three thousand to each side.
+ROUNDS = 8  # A factor of three thousand in each direction.
 
 
 def searched(
@@ -18,15 +18,15 @@ def searched(
     first: Sequence[float],
     may_go_on: Callable[[], bool],
 ) -> dict[str, list[float]]:
-    """Returns learning rates for each method, among which validation finds the best inside.
+    """Returns learning rates for each method, such that the best on validation is not at an end.
 
     Args:
-        sweep: Trains with learning rates, given by label.
-        best: Called with a label and learning rates; returns which of them validation likes best,
-            or None if no run has finished.
-        labels: Of static weights and of the methods.
-        first: The learning rates to begin with.
-        may_go_on: Asked before the grid is widened: whether there is time.
+        sweep: Trains with the learning rates given by label.
+        best: Called with a label and learning rates; returns the best one on validation, or None if
+            no run has finished.
+        labels: Labels of static weights and of the methods.
+        first: The initial learning rates.
+        may_go_on: Called before the grid is widened; returns whether there is time.
     """
     rates = {label: sorted(first) for label in labels}
     for number in range(ROUNDS):
@@ -35,24 +35,24 @@ def searched(
         if wider == rates or number + 1 == ROUNDS or not may_go_on():
             break
         rates = wider
-    # Every static weighting then gets the same few.
+    # All static weightings then use the same few learning rates.
     return rates | {STATIC: around(rates[STATIC], best(STATIC, rates[STATIC]))}
 
 
 def best_of(out: Path, label: str, rates: Sequence[float]) -> float | None:
-    """Returns the learning rate that validation likes best; None if no run has finished.
+    """Returns the best learning rate on validation; None if no run has finished.
 
     Args:
         out: The study folder.
-        label: Of the method.
-        rates: Those to choose from.
+        label: Label of the method.
+        rates: Learning rates to choose from.
     """
     found = _values(out, label, rates)
     return min(found, key=lambda rate: found[rate]) if found else None
 
 
 def _values(out: Path, label: str, rates: Sequence[float]) -> dict[float, float]:
-    """Returns what runs of a method reached, by learning rate; less is better."""
+    """Returns the selection values of a method's runs by learning rate; lower is better."""
     folder = StudyFolder(out)
     if not folder.list.exists():
         return {}

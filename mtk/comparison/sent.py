@@ -1,4 +1,4 @@
-"""What a comparison is given, in a file for runs in processes that are not forked off its own."""
+"""Passes the inputs of a comparison in a file to runs in processes not forked from this one."""
 
 import os
 import pickle
@@ -14,21 +14,21 @@ from mtk.study.engines import Engine, Here, Local, Ray
 from mtk.study.worker import STUDY_DIR
 
 _FOLDER = "methods"
-# What a new process needs to import the program's module; not what belongs to one process.
+# Data that a new process needs to import the program's module, without process-specific data.
 _PREPARATION = ("sys_path", "dir", "orig_dir", "init_main_from_name", "init_main_from_path")
 
 
 def is_needed(engine: Engine) -> bool:
-    """Whether the runs of an engine are done in processes that know nothing of this one."""
+    """Whether an engine executes runs in processes that do not share this one's memory."""
     return not isinstance(engine, Here) and not (isinstance(engine, Local) and engine.forks)
 
 
 def packed(build: Any, engine: Engine) -> bytes:
-    """Returns a model's function for other processes: its name, and on Ray its modules too.
+    """Returns a pickled model function for other processes: its name, and on Ray its modules too.
 
     Args:
         build: The function.
-        engine: What does the runs.
+        engine: The engine that executes the runs.
 
     Raises:
         ValueError: If another process cannot import it, or would call `mtk.compare` again.
@@ -55,7 +55,7 @@ def packed(build: Any, engine: Engine) -> bytes:
 
 
 def _check_guarded(file: str | None) -> None:
-    """Raises a ValueError for a program that does all it does when it is imported, too."""
+    """Raises a ValueError for a program without a main guard, which would run when imported."""
     program = Path(file or "")
     if program.suffix != ".py" or not program.is_file():
         return
@@ -68,7 +68,7 @@ def _check_guarded(file: str | None) -> None:
 
 
 def _own_modules(module: ModuleType | None) -> list[ModuleType]:
-    """Returns a module and all others of the folder that it was imported from."""
+    """Returns a module and all other modules from its import folder."""
     file = getattr(module, "__file__", None)
     if module is None or file is None or is_installed(file):
         return []
@@ -83,12 +83,12 @@ def _own_modules(module: ModuleType | None) -> list[ModuleType]:
 
 
 def write(out: Path, key: str, build: bytes, data: Any) -> None:
-    """Writes what a comparison is given into its study folder.
+    """Writes the inputs of a comparison into its study folder.
 
     Args:
         out: The study folder.
-        key: As `Given.key` returned it.
-        build: As `packed` returned it.
+        key: The return value of `Given.key`.
+        build: The return value of `packed`.
         data: The three splits.
     """
     file = out / _FOLDER / f"{key}.pickle"
@@ -106,10 +106,10 @@ def read(key: str) -> tuple[Any, Any] | None:
     """Returns the model's function and the splits that were written for this run's study.
 
     Args:
-        key: As `Given.key` returned it.
+        key: The return value of `Given.key`.
 
     Returns:
-        None if nothing was written.
+        The function and the splits; None if nothing was written.
 
     Raises:
         ValueError: If the function cannot be imported.
