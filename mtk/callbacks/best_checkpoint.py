@@ -29,7 +29,7 @@ class BestCheckpoint(StepCallback):
             early.
         monitor: The value to compare; see `mtk.monitor.resolve`. By default the mean of the
             validation losses, or, if they are of different kinds, of the losses relative to those
-            of the first evaluation. Tasks with a static weight of zero, not trained, do not count.
+            of the first evaluation. Tasks with a static weight of zero are untrained and ignored.
         restore: Whether to load the selected weights into the model at the end of `fit`.
 
     Attributes:

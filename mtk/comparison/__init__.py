@@ -80,9 +80,9 @@ def compare(
             equal weights and for each method, until the best one on validation is not at an end of
             the range.
         monitor: Selection criterion: `{task: metric}`, such as `{"a": "rmse", "b": "auc"}`, in any
-            units, or a monitor of `mtk.experiment.Training`. By default the mean of the
-            losses, relative to those of the first evaluation if they have different units or one of
-            the untrained network is more than ten times another.
+            units, or a monitor of `mtk.experiment.Training`. By default the mean of the losses,
+            relative to those of the first evaluation if they have different units or one of the
+            untrained network is more than ten times another.
         seeds: Number of fresh seeds; by default 5, or as many as the budget allows.
         budget: Approximate time limit: seconds, or a string such as "2h" or "30min". Fewer
             weightings, learning rates and seeds are tried if the comparison would take longer.
