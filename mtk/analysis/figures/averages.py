@@ -15,7 +15,7 @@ _SPLITS = ("validation", "test")
 
 
 def draw(view: StudyView) -> Figure:
-    """Draws the mean of every configuration, in validation and in test (Figure 10)."""
+    """Draws the mean of every configuration, on validation and on test (Figure 10)."""
     objective = view.spaces[space_of_means(view)][0]
     every, best = dict[str, np.ndarray](), dict[str, np.ndarray]()
     for name in view.labels:
@@ -50,9 +50,9 @@ def draw(view: StudyView) -> Figure:
 
 
 def draw_by_rate(view: StudyView) -> Figure:
-    """Draws the mean in test over the learning rate (Figure 11).
+    """Draws the mean on test over the learning rate (Figure 11).
 
-    Of the configurations with a learning rate, validation chooses one.
+    For each method and learning rate, one configuration is selected on validation.
     """
     objective = view.spaces[space_of_means(view)][0]
     title, view = f"{view.title}: other hyperparameters selected on validation", view.first_stage

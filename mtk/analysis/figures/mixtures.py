@@ -41,7 +41,7 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
 
 
 def _fronts(view: StudyView, split: str) -> list[tuple[float, pd.DataFrame]]:
-    """Returns the configurations of each mixture that are not dominated in a split."""
+    """Returns the configurations of each mixture that are not dominated on a split."""
     found = []
     for share, rows in mixtures(view).items():
         values = metric_sets.points(rows, view.spaces["loss"], split)
@@ -51,7 +51,7 @@ def _fronts(view: StudyView, split: str) -> list[tuple[float, pd.DataFrame]]:
 
 
 def draw(view: StudyView) -> Figure:
-    """Draws the front of each mixture, in test and in training (Figure 9)."""
+    """Draws the front of each mixture, on test and on training data (Figure 9)."""
     chosen = {"test": _fronts(view, "validation"), "train": _fronts(view, "train")}
     drawn = figure(10.2, 4.4, view.title)
     axes = drawn.subplots(1, 2)
@@ -66,7 +66,7 @@ def draw(view: StudyView) -> Figure:
 
 
 def draw_region(view: StudyView) -> Figure:
-    """Draws learning rate and weight decay of each mixture's front (Figure 18)."""
+    """Draws the learning rate and weight decay of each mixture's front (Figure 18)."""
     every = pd.concat(list(mixtures(view).values()))
     settings = {
         name: hyperparameters.numbers(every, name) for name in (LEARNING_RATE, WEIGHT_DECAY)

@@ -1,4 +1,4 @@
-"""What a method reaches for a given cost of the search."""
+"""Result of a method as a function of the cost of its search."""
 
 import numpy as np
 import pandas as pd

@@ -16,7 +16,7 @@ _MOST_TASKS = 4
 
 
 def draw(view: StudyView) -> Figure:
-    """Draws a panel for each task and hyperparameter: every configuration, in test."""
+    """Draws a panel for each task and hyperparameter: every configuration, on test."""
     view = view.first_stage
     dropouts = sorted(c for c in view.found if c.endswith(".dropout"))
     names = [

@@ -13,7 +13,7 @@ from mtk.analysis.study_view import StudyView
 
 
 def draw(views: Sequence[StudyView]) -> Figure:
-    """Draws the static fronts of models of several sizes on the same tasks, in test."""
+    """Draws the static fronts, on test, of models of several sizes on the same tasks."""
     found, losses = by_size(views), _losses(views)
     if len(found) < 2:
         raise UnavailableError("the studies have static weights of only one model size")
