@@ -275,6 +275,10 @@ def copy_a_run(folder):
     changed(folder, lambda about: None)
 
 
+def of_list(text):
+    return lambda folder: (folder / "submission.json").write_text(text)
+
+
 ATTACKS = {
     "a flipped byte": (lambda f: first_file(f).write_bytes(b"x" + first_file(f).read_bytes()[1:]),
                        "was changed after it was packed"),
@@ -282,9 +286,9 @@ ATTACKS = {
         lambda f: next((f / "configurations").iterdir()).write_text("x = 1"), "was changed after"),
     "a missing file": (lambda f: first_file(f).unlink(), "is missing"),
     "a missing list": (lambda f: (f / "submission.json").unlink(), "is missing"),
-    "a list that is no JSON": (lambda f: (f / "submission.json").write_text("{"), "is not valid JSON"),
-    "a list of lists": (lambda f: (f / "submission.json").write_text("[]"), "does not contain a JSON object"),
-    "deep nesting": (lambda f: (f / "submission.json").write_text("[" * 100_000), "is not valid JSON"),
+    "a list that is no JSON": (of_list("{"), "is not valid JSON"),
+    "a list of lists": (of_list("[]"), "does not contain a JSON object"),
+    "deep nesting": (of_list("[" * 100_000), "is not valid JSON"),
     "a link": (link, "is a symbolic link"),
     "a link to a folder": (link_folder, "is a symbolic link"),
     "a path that leaves the folder": (list_other_path, "must list exactly two files"),
