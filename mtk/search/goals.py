@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,14 @@ Value = Callable[[np.ndarray], float]
 
 
 class Goal(abc.ABC):
-    """What makes a set of trials better than another."""
+    """What makes a set of trials better than another.
+
+    Attributes:
+        tries_nearest: Whether a search tries the candidate with the best value of its own if none
+            is expected to improve on the trials. Otherwise it divides the widest gap.
+    """
+
+    tries_nearest: ClassVar[bool] = False
 
     @abc.abstractmethod
     def value(self, seen: Seen) -> Value:
@@ -151,6 +158,7 @@ class Preference(Goal):
         importance: Weights by task; other tasks count as zero.
     """
 
+    tries_nearest: ClassVar[bool] = True
     importance: Mapping[str, float]
 
     def check(self, tasks: Sequence[str]) -> None:

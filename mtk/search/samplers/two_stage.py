@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtk.search.goals import Goal, Preference, Seen
+from mtk.search.goals import Goal, Seen
 from mtk.search.samplers.base import Sampler, Trial, best, mean_losses, ranking
 from mtk.search.samplers.spread import sobol
 from mtk.search.space import Point, Space
@@ -202,10 +202,9 @@ class TwoStage(Sampler):
         value = self.goal.value(seen._replace(weights=weights, losses=losses))
         candidates = [*inside, *outward]
         promise = [value(np.vstack([seen.losses, each.losses])) for each in candidates]
-        # Often no candidate is expected to improve on the best so far. Then a preference tries the
-        # nearest one, and other goals divide the widest gap.
-        is_preference = isinstance(self.goal, Preference)
-        alone = [value(each.losses[None]) if is_preference else 0.0 for each in candidates]
+        # Often none is expected to improve on the trials. The first one divides the widest gap.
+        nearest = self.goal.tries_nearest
+        alone = [value(each.losses[None]) if nearest else 0.0 for each in candidates]
         order = list(zip(promise, alone, strict=True))
         return candidates[order.index(max(order))] if candidates else None
 
