@@ -18,7 +18,7 @@ from mtk.comparison.code import own_code
 from mtk.comparison.given import Given, as_arrays, precision
 from mtk.comparison.look import Look, look
 from mtk.comparison.plan import Budget, Plan, Trainer
-from mtk.comparison.planning import Size, is_static, method_of, rates, weightings
+from mtk.comparison.planning import Method, Size, is_static, method_of, rates, weightings
 from mtk.comparison.result import Comparison
 from mtk.comparison.search import best_of, searched
 from mtk.display import counted, format_duration
@@ -101,16 +101,7 @@ def compare(
         RuntimeError: If a signal stopped the comparison, or some runs failed.
     """
     started, out = time.monotonic(), flags.as_folder("out", out)
-    if not callable(build) or hasattr(build, "compile"):
-        raise ValueError(
-            "`build` must be a function that returns a new compiled model for each run, or a "
-            f"workload. Received: {build!r}"
-        )
-    if needed := [*_needed(build)]:
-        raise ValueError(
-            f"`build` is called with no argument except `seed`, but it needs {needed}. Give "
-            "these defaults, or wrap `build` in a function without them."
-        )
+    _check_build(build)
     check_count(epochs=epochs, batch_size=batch_size)
     searches = _check(seeds, learning_rates)
     allowed = _seconds(budget)
@@ -118,24 +109,12 @@ def compare(
     make = (Local if may_fork() else Here) if engine is None else engine
     first = made(make)
     content = sent.packed(build, first) if sent.is_needed(first) else None
-    several = [methods] if isinstance(methods, (str, Combiner, type)) else methods
-    if not isinstance(several, Sequence):
-        raise ValueError(
-            f"`methods` must be a list, such as ['PCGrad']. Received: methods={methods!r}"
-        )
-    static = [method for method in several if is_static(method)]
-    chosen = [method_of(method) for method in several if not is_static(method)]
-    added = [each.weights_by_task for each in static if isinstance(each, StaticWeights)]
+    chosen, added = _methods(methods)
     found = Given(build, *splits)
     key = found.key()
     arguments = [key, epochs, batch_size, repr(monitor), seeds, str(budget), repr(learning_rates)]
     arguments += [[label for label, _, _ in chosen], repr(added)]
-    codes = {label: own_code((kind, given)) for label, kind, given in chosen}
-    plan = Plan.written(out, arguments, codes)
-    if plan is None:
-        print("Inspecting the model: building it and timing a few steps.", flush=True)
-        makers = {label: functools.partial(kind, **own) for label, kind, own in chosen}
-        plan = Plan(arguments, look(key, batch_size, monitor, makers), codes=codes)
+    plan = _begun(out, arguments, chosen, lambda each: look(key, batch_size, monitor, each))
     names = plan.look.tasks
     weights = [in_task_order("weights", each, names, len(names)) for each in added]
     seen = plan.look._replace(added=weights)
@@ -150,16 +129,7 @@ def compare(
     )
     size = plan.size or _planned(limits, seen, len(chosen))
     plan = dataclasses.replace(plan, look=seen, size=size)
-    settings = {
-        "experiment.Training.epochs": epochs,
-        "experiment.Training.monitor": seen.monitor,
-        "experiment.Optimization.batch_size": batch_size,
-        **(seen.settings or {}),
-    }
-    if (computes_in := precision()) != "float32":
-        settings["experiment.Numerics.precision"] = computes_in
-    if found.draws_splits:
-        settings["given.workload.data_seed"] = "%seed"
+    settings = _settings(epochs, batch_size, seen, found.draws_splits)
     trainer = Trainer(out, key, chosen, settings, make, content, tuple(splits))
     if plan.learning_rates is None:
         tried = rates(seen, learning_rates, size.rates)
@@ -169,6 +139,58 @@ def compare(
             plan = dataclasses.replace(plan, learning_rates=dict.fromkeys(trainer.labels, tried))
     trainer.sweep(plan)
     return Comparison(out, seen.tasks, key, trainer.labels)
+
+
+def _check_build(build: Any) -> None:
+    if not callable(build) or hasattr(build, "compile"):
+        raise ValueError(
+            "`build` must be a function that returns a new compiled model for each run, or a "
+            f"workload. Received: {build!r}"
+        )
+    if needed := [*_needed(build)]:
+        raise ValueError(
+            f"`build` is called with no argument except `seed`, but it needs {needed}. Give "
+            "these defaults, or wrap `build` in a function without them."
+        )
+
+
+def _methods(given: Any) -> tuple[list[Method], list[Any]]:
+    """Returns the methods to compare, and the weights of the static ones among those given."""
+    several = [given] if isinstance(given, (str, Combiner, type)) else given
+    if not isinstance(several, Sequence):
+        raise ValueError(
+            f"`methods` must be a list, such as ['PCGrad']. Received: methods={given!r}"
+        )
+    static = [method for method in several if is_static(method)]
+    chosen = [method_of(method) for method in several if not is_static(method)]
+    return chosen, [each.weights_by_task for each in static if isinstance(each, StaticWeights)]
+
+
+def _begun(
+    out: Path, arguments: Sequence[Any], methods: Sequence[Method], measure: Callable[..., Look]
+) -> Plan:
+    """Returns the plan of an earlier call, or a new one with the properties of the model."""
+    codes = {label: own_code((kind, given)) for label, kind, given in methods}
+    if (plan := Plan.written(out, arguments, codes)) is not None:
+        return plan
+    print("Inspecting the model: building it and timing a few steps.", flush=True)
+    makers = {label: functools.partial(kind, **own) for label, kind, own in methods}
+    return Plan(arguments, measure(makers), codes=codes)
+
+
+def _settings(epochs: int, batch_size: int, seen: Look, draws_splits: bool) -> dict[str, Any]:
+    """Returns the settings of all runs, by the name that a configuration binds."""
+    settings = {
+        "experiment.Training.epochs": epochs,
+        "experiment.Training.monitor": seen.monitor,
+        "experiment.Optimization.batch_size": batch_size,
+        **(seen.settings or {}),
+    }
+    if (computes_in := precision()) != "float32":
+        settings["experiment.Numerics.precision"] = computes_in
+    if draws_splits:
+        settings["given.workload.data_seed"] = "%seed"
+    return settings
 
 
 def _check(seeds: int | None, learning_rates: Sequence[float] | str | None) -> bool:
