@@ -176,7 +176,22 @@ def compiled_tasks(
     losses = _losses(loss, weights, listed)
     found = _metrics("metrics", metrics, listed)
     weighted = _metrics("weighted_metrics", weighted_metrics, listed)
-    without = sorted(n for n in names if n not in losses and (found[n] or weighted[n]))
+    _check_losses(losses, [name for name in names if found[name] or weighted[name]])
+    tasks = []
+    for position, name in enumerate(names):
+        if name in losses:
+            each = (losses[name], found[name], None, weighted[name])
+            tasks.append(Task(name, *each, mask_zero=False))
+            tasks[-1].path = paths.get(name, (position,))
+    of_each = _is_sequence(weights) and len(weights) == len(listed)
+    learned = [name for name in listed if of_each or name in losses]
+    factors = dict(zip(learned, weights_by_task(weights, learned), strict=True))
+    return CompiledTasks(tasks, names, paths, [factors[task.name] for task in tasks], listed)
+
+
+def _check_losses(losses: Mapping[str, Any], measured: Sequence[str]) -> None:
+    """Checks that losses have a reduction, and that outputs with metrics have a loss."""
+    without = sorted({*measured} - {*losses})
     if without or not losses:
         what = f"The outputs {without} have metrics and" if without else "All outputs have"
         watch = (
@@ -189,21 +204,12 @@ def compiled_tasks(
         raise ValueError(
             f"{what} no loss. Give a loss for each output to be trained: `loss=`.{watch}"
         )
-    tasks = []
-    for position, name in enumerate(names):
-        if name in losses:
-            each = (losses[name], found[name], None, weighted[name])
-            if getattr(losses[name], "reduction", None) == "none":
-                raise ValueError(
-                    f"The loss of {name!r} has reduction='none', which Keras treats as a sum. "
-                    "Set it explicitly: reduction='sum' or 'sum_over_batch_size'."
-                )
-            tasks.append(Task(name, *each, mask_zero=False))
-            tasks[-1].path = paths.get(name, (position,))
-    of_each = _is_sequence(weights) and len(weights) == len(listed)
-    learned = [name for name in listed if of_each or name in losses]
-    factors = dict(zip(learned, weights_by_task(weights, learned), strict=True))
-    return CompiledTasks(tasks, names, paths, [factors[task.name] for task in tasks], listed)
+    for name, loss in losses.items():
+        if getattr(loss, "reduction", None) == "none":
+            raise ValueError(
+                f"The loss of {name!r} has reduction='none', which Keras treats as a sum. "
+                "Set it explicitly: reduction='sum' or 'sum_over_batch_size'."
+            )
 
 
 def listed_names(names: Sequence[str], outputs: Any) -> list[str]:

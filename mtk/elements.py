@@ -101,9 +101,7 @@ def elements(
         values = loss_values(loss, y_true[..., None], y_pred[..., None])
     else:
         values = loss_values(loss, y_true, y_pred)
-    if values.shape.rank == 0 or (
-        values.shape[0] == 1 and 1 not in (y_true.shape[0], y_pred.shape[0])
-    ):
+    if _is_of_batch(values, y_true, y_pred):
         if _weights(y_true, None if counts_zero else mask, missing, None) is not None:
             raise ValueError(
                 f"The loss {_name(loss)} returns one number for the whole batch, so missing "
@@ -111,13 +109,11 @@ def elements(
                 "axis=-1)`. If no label is missing, give the sample weights to a model without "
                 "`tasks=` as numbers: `mask.astype('float32')`."
             )
-        size = tf.shape(y_true)[0]
-        if weights is None and getattr(loss, "reduction", None) == "sum":
-            values /= tf.cast(size, values.dtype)
-        each = tf.concat([[size], tf.shape(values)[1:]], 0)
-        if padding is not None:
-            values, each = loss_values(loss, *given), tf.shape(padding)
-        values = tf.broadcast_to(values, each)
+        if padding is None:
+            is_sum = weights is None and getattr(loss, "reduction", None) == "sum"
+            values = _of_each_example(values, tf.shape(y_true)[0], is_sum)
+        else:
+            values = tf.broadcast_to(loss_values(loss, *given), tf.shape(padding))
     own_mask = getattr(values, "_keras_mask", None)  # Keras' `ignore_class`.
     values = tf.cast(values, tf.float32)
     shape = _shape(values, y_true)
@@ -172,6 +168,20 @@ def summed(elements: Elements, importance: tf.Tensor | None = None) -> TaskPass:
         return TaskPass(tf.reduce_sum(values), count, count, elements)
     total = tf.reduce_sum(tf.where(weights != 0, values * weights, 0.0))
     return TaskPass(total, count, tf.reduce_sum(weights), elements)
+
+
+def _is_of_batch(values: tf.Tensor, y_true: tf.Tensor, y_pred: tf.Tensor) -> bool:
+    """Whether a loss is one number for the whole batch."""
+    if values.shape.rank == 0:
+        return True
+    return values.shape[0] == 1 and 1 not in (y_true.shape[0], y_pred.shape[0])
+
+
+def _of_each_example(values: tf.Tensor, size: tf.Tensor, is_sum: bool) -> tf.Tensor:
+    """Assigns the loss of a batch to each of its examples; a sum in equal parts."""
+    if is_sum:
+        values /= tf.cast(size, values.dtype)
+    return tf.broadcast_to(values, tf.concat([[size], tf.shape(values)[1:]], 0))
 
 
 def _aligned(y_true: tf.Tensor, y_pred: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtk import flags, places, tf_logging
 
@@ -93,37 +93,12 @@ def _check(given: argparse.Namespace) -> None:
 
 def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
     _check(given)
-    from mtk import config
-    from mtk.bench.card import Card
-    from mtk.bench.entry import named
-    from mtk.search.spec import METHOD
-    from mtk.study import Grid, sweep
-    from mtk.study.grid import beside_includes, refuse_run_settings
-
-    # Checks that do not need TensorFlow, whose import takes seconds.
-    names = config.check_names(given.gin_file, bindings)
-    refuse_run_settings(names, "bench.Card.settings")
-    ours = ("mtk.study", "mtk.search", "mtk.bench")
-    if any(not module.startswith(ours) for module in names.imported):
-        tf_logging.start_tensorflow()
-    config.parse(given.gin_file, bindings)
-    card = config.bound(Card)()
-    folders = [config.find(file).parent for file in given.gin_file]
-    card = beside_includes(card, folders, names.folders)
-    methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
-    for method in methods:
-        if method not in (METHOD, *card.methods):
-            config.check_names((), named(card, method)[1])
-        files = card.files(method)
-        asked = card.search(Path(method).stem if files else METHOD, files)
-        Grid(asked.study, folders).check_names(needs_data=given.action != "submit")
+    card, folders, methods = _read(given, bindings)
     written = {"run": given.bench_dir, "score": given.board_dir}.get(given.action)
     if given.action == "run":
         places.check_kind(Path(given.bench_dir), "a bench")
     if written:
         places.check_writable(Path(written))
-    # The files in configs/engines are written for sweeps.
-    engine = config.values(sweep).get("engine")
     tf_logging.start_tensorflow()
     if given.action == "score":
         from mtk.bench.board import Board
@@ -131,28 +106,64 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
         print(Board(given.board_dir, card, folders).score(given.submission, given.labels))
         print(f"Leaderboard: {Path(given.board_dir) / 'leaderboard.html'}")
         return 0
-    from mtk.bench.entry import BenchFolder
-
-    folder = BenchFolder(given.bench_dir, card, folders)
     if given.action == "submit":
+        from mtk.bench.entry import BenchFolder
         from mtk.bench.submission import submit
 
+        folder = BenchFolder(given.bench_dir, card, folders)
         print(f"Submission: {submit(folder, folder.method(methods[0])[0], given.out)}")
         return 0
-    return _run(
-        card, methods, given, {"folders": folders, **({"engine": engine} if engine else {})}
-    )
+    return _run(card, methods, given, folders)
+
+
+def _read(
+    given: argparse.Namespace, bindings: list[str]
+) -> tuple["Card", list[Path], Sequence[str]]:
+    """Returns the card, the folders of its files, and the methods; checks the names in all files.
+
+    TensorFlow, whose import takes seconds, is only started if a file needs it.
+    """
+    from mtk import config
+    from mtk.bench.card import Card
+    from mtk.bench.entry import named
+    from mtk.search.spec import METHOD
+    from mtk.study import Grid
+    from mtk.study.grid import beside_includes, refuse_run_settings
+
+    names = config.check_names(given.gin_file, bindings)
+    refuse_run_settings(names, "bench.Card.settings")
+    ours = ("mtk.study", "mtk.search", "mtk.bench")
+    if any(not module.startswith(ours) for module in names.imported):
+        tf_logging.start_tensorflow()
+    config.parse(given.gin_file, bindings)
+    folders = [config.find(file).parent for file in given.gin_file]
+    card = beside_includes(config.bound(Card)(), folders, names.folders)
+    methods = [METHOD, *card.methods] if given.all else given.method or [METHOD]
+    for method in methods:
+        if method not in (METHOD, *card.methods):
+            config.check_names((), named(card, method)[1])
+        files = card.files(method)
+        asked = card.search(Path(method).stem if files else METHOD, files)
+        Grid(asked.study, folders).check_names(needs_data=given.action != "submit")
+    return card, folders, methods
 
 
 def _run(
-    card: "Card", methods: Sequence[str], given: argparse.Namespace, own: dict[str, object]
+    card: "Card", methods: Sequence[str], given: argparse.Namespace, folders: Sequence[Path]
 ) -> int:
+    from mtk import config
     from mtk.bench.entry import run
+    from mtk.study import sweep
 
+    # The files in configs/engines are written for sweeps.
+    engine = config.values(sweep).get("engine")
+    own: dict[str, Any] = {"folders": folders, "retry_failed": given.retry_failed}
+    if engine:
+        own["engine"] = engine
     worst = 0
     for method in methods:
         print(f"{card.name}: {method}", flush=True)
-        code = run(card, method, given.bench_dir, retry_failed=given.retry_failed, **own)  # type: ignore[arg-type]
+        code = run(card, method, given.bench_dir, **own)
         if code == 75:
             return code
         worst = max(worst, code)

@@ -60,15 +60,7 @@ def method_of(given: Any) -> Method:
         ValueError: If it is none of them.
     """
     if isinstance(given, str):
-        known = {name.lower(): name for name in combiners.__all__ if _is_method(name)}
-        name = known.get(given.lower().replace("-", "").replace("_", "").replace(" ", ""))
-        if name is None:
-            close = difflib.get_close_matches(given.lower(), known, n=1)
-            hint = f" Did you mean {known[close[0]]!r}?" if close else ""
-            raise ValueError(
-                f"Unknown method {given!r}.{hint} Known methods: {sorted(known.values())}"
-            )
-        return method_of(getattr(combiners, name))
+        return method_of(_named(given))
     if isinstance(given, type) and issubclass(given, Combiner):
         if needed := required(given):
             example = ", ".join(f"{name}=..." for name in needed)
@@ -78,29 +70,42 @@ def method_of(given: Any) -> Method:
             )
         return given.__name__, given, {}
     if isinstance(given, Combiner):
-        own = given.whole_config()
-        # The file that describes a method has Python values instead of NumPy scalars and arrays.
-        numpy = {k: v.tolist() for k, v in own.items() if isinstance(v, (np.generic, np.ndarray))}
-        # If a method wraps another one, its configuration holds the inner one as a dict.
-        inner = {k: each for k in own if isinstance(each := getattr(given, k, None), Combiner)}
-        usual = arguments(type(given))
-        changed = {
-            k: v for k, v in {**own, **numpy, **inner}.items() if k in usual and usual[k] != v
-        }
-        texts = {k: method_of(v)[0] if k in inner else repr(v) for k, v in changed.items()}
-        odd = [k for k, v in changed.items() if k not in inner and "'class_name':" in repr(v)]
-        if odd:
-            raise ValueError(
-                f"The arguments {odd} of {type(given).__name__} are objects, which a config "
-                "file cannot represent. Define a subclass that creates them, at the top level of a "
-                "module, and give that class."
-            )
-        words = "".join(f", {name}={text}" for name, text in texts.items())
-        return f"{type(given).__name__}{words}", type(given), changed
+        return _method_of_object(given)
     raise ValueError(
         "A method must be 'static', the name of a combiner such as 'PCGrad', its class, or an "
         f"object. Received: {given!r}"
     )
+
+
+def _named(name: str) -> type[Combiner]:
+    known = {name.lower(): name for name in combiners.__all__ if _is_method(name)}
+    found = known.get(name.lower().replace("-", "").replace("_", "").replace(" ", ""))
+    if found is None:
+        close = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f" Did you mean {known[close[0]]!r}?" if close else ""
+        raise ValueError(f"Unknown method {name!r}.{hint} Known methods: {sorted(known.values())}")
+    return getattr(combiners, found)
+
+
+def _method_of_object(given: Combiner) -> Method:
+    """Returns the method of a combiner, with those of its arguments that are not the defaults."""
+    own = given.whole_config()
+    # The file that describes a method has Python values instead of NumPy scalars and arrays.
+    numpy = {k: v.tolist() for k, v in own.items() if isinstance(v, (np.generic, np.ndarray))}
+    # If a method wraps another one, its configuration holds the inner one as a dict.
+    inner = {k: each for k in own if isinstance(each := getattr(given, k, None), Combiner)}
+    usual = arguments(type(given))
+    changed = {k: v for k, v in {**own, **numpy, **inner}.items() if k in usual and usual[k] != v}
+    texts = {k: method_of(v)[0] if k in inner else repr(v) for k, v in changed.items()}
+    odd = [k for k, v in changed.items() if k not in inner and "'class_name':" in repr(v)]
+    if odd:
+        raise ValueError(
+            f"The arguments {odd} of {type(given).__name__} are objects, which a config "
+            "file cannot represent. Define a subclass that creates them, at the top level of a "
+            "module, and give that class."
+        )
+    words = "".join(f", {name}={text}" for name, text in texts.items())
+    return f"{type(given).__name__}{words}", type(given), changed
 
 
 def is_static(given: Any) -> bool:
