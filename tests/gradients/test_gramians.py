@@ -1,4 +1,4 @@
-"""Gramians for loops of one's own, against Jacobians."""
+"""`mtk.gramian` and `mtk.per_example_gramian` equal the Gramians of full Jacobians."""
 
 import keras
 import numpy as np
@@ -89,16 +89,16 @@ def examples(model, number=6):
     return tf.constant(x), tf.constant(rng.normal(size=(number, 1)).astype("float32"))
 
 
-def by_jacobian(model, x, y):
+def reference_gramian(model, x, y):
     with tf.GradientTape(persistent=True) as tape:
         pairs = [(x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
         losses = tf.stack([model.compute_loss(a, b, model(a)) for a, b in pairs])
     return jacobian_gramian(losses, model.trainable_variables, tape), losses, tape
 
 
-def test_examples_of_a_model(model):
+def test_per_example_gramian_of_a_model(model):
     x, y = examples(model, 4)
-    expected, losses, tape = by_jacobian(model, x, y)
+    expected, losses, tape = reference_gramian(model, x, y)
     found = tf.function(mtk.gramian)(model, (x, y))
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6 * expected.max())
     variables = model.trainable_variables
@@ -108,17 +108,17 @@ def test_examples_of_a_model(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("held", some([1, 300, 900], [300]))
-def test_losses_in_blocks(monkeypatch, held):
+def test_gramian_computed_in_blocks(monkeypatch, held):
     model = dense()
     model.compile("sgd", loss="mse")
     x, y = examples(model, 7)
-    expected, losses, tape = by_jacobian(model, x, y)
+    expected, losses, tape = reference_gramian(model, x, y)
     monkeypatch.setattr(gramians, "_HELD_AT_MOST", held)
     found = mtk.gramian(losses, model.trainable_variables, tape)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6 * expected.max())
 
 
-def test_outside_of_a_function():
+def test_eager_equals_graph():
     model = dense()
     model.compile("sgd", loss="mse")
     batch = examples(model)
@@ -136,7 +136,7 @@ def two_tasks():
     return model
 
 
-def test_tasks_of_a_model():
+def test_per_task_gramian_of_a_model_leaves_variables_unchanged():
     keras.utils.set_random_seed(3)
     model, rng = two_tasks(), np.random.default_rng(1)
     x = tf.constant(rng.normal(size=(8, 6)).astype("float32"))
@@ -155,7 +155,7 @@ def test_tasks_of_a_model():
         np.testing.assert_array_equal(one, other.numpy())
 
 
-def test_tasks_of_some_of_the_outputs():
+def test_outputs_without_a_loss_are_ignored():
     inputs = layers.Input((6,))
     trunk = layers.Dense(5, activation="tanh", name="trunk")(inputs)
     heads = [layers.Dense(1, name=name)(trunk) for name in "ab"]
@@ -166,7 +166,7 @@ def test_tasks_of_some_of_the_outputs():
     np.testing.assert_array_equal(found, mtk.gramian(model, (x, {"a": y, "b": y})))
 
 
-def test_one_variable_alone():
+def test_single_variable_or_tensor():
     for variable in (tf.Variable([1.0, 2.0]), keras.Variable([1.0, 2.0])):
         with tf.GradientTape(persistent=True) as tape:
             value = tf.convert_to_tensor(variable)
@@ -182,7 +182,7 @@ def test_one_variable_alone():
     np.testing.assert_allclose(mtk.per_example_gramian(loss, tf.eye(2), variable), np.eye(2))
 
 
-def test_bad_arguments():
+def test_invalid_arguments():
     model = dense()
     with pytest.raises(ValueError, match="compile"):
         mtk.gramian(model, (tf.zeros((2, 6)), tf.zeros((2, 1))))

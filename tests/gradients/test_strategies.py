@@ -1,4 +1,4 @@
-"""Every strategy to compute per-task gradients equals the plain jacobian of a plain program."""
+"""Every strategy for per-task gradients equals `tape.jacobian` of losses written out by hand."""
 
 import itertools
 
@@ -17,7 +17,7 @@ KINDS = sorted(networks.NETWORKS)
 
 
 def plain_losses(network, data):
-    """The task losses, written out: means over what is labelled."""
+    """Returns the task losses: means over labelled examples."""
     x, y, mask = data
     out = network(x, training=True)
     left = tf.nn.sparse_softmax_cross_entropy_with_logits(y["left"], out["left"])
@@ -28,7 +28,7 @@ def plain_losses(network, data):
     return tf.stack([tf.reduce_mean(left), right, tf.reduce_mean(size)])
 
 
-def by_strategy(network, data, strategy, shared, heads):
+def gradients_by_strategy(network, data, strategy, shared, heads):
     tasks = networks.tasks()
 
     @tf.function(autograph=False)
@@ -47,9 +47,9 @@ STRATEGIES = ["unrolled", "loop", "vectorized"]
 CASES = list(itertools.product(KINDS, STRATEGIES))
 
 
-# By default each kind once: `trainer/test_against_jacobian.py` takes many more kinds.
+# By default a sample of the cases: `trainer/test_against_jacobian.py` covers many more kinds.
 @pytest.mark.parametrize(("kind", "strategy"), some(CASES, CASES[::4]))
-def test_equals_plain_jacobian(kind, strategy):
+def test_strategy_equals_jacobian(kind, strategy):
     network, data = networks.NETWORKS[kind](), networks.batch(kind)
     heads = {
         name: [v for v in network.trainable_variables if name in v.path] for name in networks.TASKS
@@ -69,7 +69,7 @@ def test_equals_plain_jacobian(kind, strategy):
         id(v): tf.convert_to_tensor(r).numpy() for v, r in zip(everything, rows, strict=True)
     }
 
-    of_shared, of_tasks = by_strategy(
+    of_shared, of_tasks = gradients_by_strategy(
         network,
         data,
         strategy,
@@ -84,24 +84,26 @@ def test_equals_plain_jacobian(kind, strategy):
 
 
 @pytest.mark.parametrize("strategy", ["unrolled", "loop", "vectorized"])
-def test_zero_where_a_task_does_not_reach(strategy):
+def test_gradient_is_zero_for_tasks_that_do_not_use_the_variable(strategy):
     network, data = networks.cross_stitched(), networks.batch("cross_stitched")
     head = network.get_layer("left").kernel
-    (found,), _ = by_strategy(network, data, strategy, [head.value], [[], [], []])
+    (found,), _ = gradients_by_strategy(network, data, strategy, [head.value], [[], [], []])
     assert np.abs(found[0]).max() > 0
     assert np.abs(found[1:]).max() == 0
 
 
 @pytest.mark.parametrize("strategy", ["share", "loop", "vectorized"])
-def test_shares_equal_the_jacobian_of_the_program(strategy):
-    """Each task has its own input; batch norm sees each share by itself."""
+def test_separate_inputs_equal_separate_gradients(strategy):
+    """With one input per task, batch norm computes statistics of each sub-batch separately."""
     network = networks.dense()
     data = {}
     for seed, name in enumerate(networks.TASKS):
         x, y, _ = networks.batch("dense", seed=seed)
         data[name] = (x, y[name])
     shared = network.get_layer("trunk").trainable_variables
-    found, _ = by_strategy(network, data, strategy, [v.value for v in shared], [[], [], []])
+    found, _ = gradients_by_strategy(
+        network, data, strategy, [v.value for v in shared], [[], [], []]
+    )
     for k, name in enumerate(networks.TASKS):
         x, y = data[name]
         with tf.GradientTape() as tape:
@@ -115,7 +117,7 @@ def test_shares_equal_the_jacobian_of_the_program(strategy):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_gramian_and_weighted_sum_equal_those_of_the_whole_matrix(seed):
+def test_gramian_and_weighted_sum_equal_those_of_the_concatenated_matrix(seed):
     rng = np.random.default_rng(seed)
     rows = [
         rng.normal(size=(4, *shape)).astype("float32") for shape in [(3,), (2, 5), (), (1, 2, 2)]
@@ -128,21 +130,21 @@ def test_gramian_and_weighted_sum_equal_those_of_the_whole_matrix(seed):
     np.testing.assert_allclose(flat, weights @ matrix, rtol=1e-5, atol=1e-5)
 
 
-def test_auto_takes_shares_where_each_task_has_its_input():
+def test_auto_chooses_by_inputs_and_number_of_tasks():
     assert gradients.choose("auto", 2, shared_input=False) == "share"
     assert gradients.choose("auto", 2, shared_input=True) == "unrolled"
     assert gradients.choose("auto", 40, shared_input=True) == "loop"
     assert gradients.choose("vectorized", 40, shared_input=True) == "vectorized"
 
 
-def test_wrong_strategies_are_refused():
+def test_unknown_or_unsuitable_strategies_are_refused():
     with pytest.raises(ValueError, match=r"Unknown strategy .*'fast'.*'unrolled'"):
         gradients.choose("fast", 2, shared_input=True)
     with pytest.raises(ValueError, match=r"='share'. needs a batch with separate inputs"):
         gradients.choose("share", 2, shared_input=True)
 
 
-def test_what_cannot_be_vectorized_is_named():
+def test_operations_that_cannot_be_vectorized_raise_a_clear_error():
     scale = tf.Variable(0.5)
 
     @tf.function
