@@ -1,4 +1,4 @@
-"""Small networks that share in every way; trains them on one device and on two replicas.
+"""Small networks of every sharing architecture; trains each on one device and on two replicas.
 
 python -m tests.models.sharing_networks out.json [name ...]
 """
@@ -96,7 +96,7 @@ def model(network: keras.Model, combiner: Any, **compiled: Any) -> mtk.MultiTask
 
 
 def trained(name: str, strategy: tf.distribute.Strategy | None) -> list[float]:
-    """Returns the outputs of a network after a few steps, and gates."""
+    """Returns the mean gates (of MMoE only) and the outputs of a network after four steps."""
     with strategy.scope() if strategy else contextlib.nullcontext():
         compiled = model(NETWORKS[name](), mtk.combiners.MGDA())
     x, y = data(compiled.network)
@@ -108,7 +108,7 @@ def trained(name: str, strategy: tf.distribute.Strategy | None) -> list[float]:
 
 
 def main(path: str, *names: str) -> None:
-    """Writes what was found, by network: on one device, and on two replicas."""
+    """Writes `{network: [values on one device, values on two replicas]}` as JSON."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -18,7 +18,7 @@ def _attention(width: int, heads: int) -> Attention:
 
 
 def _by_loops(layer: Attention, queries, memory, bias):
-    """Attention of every position and head on its own, in float64."""
+    """Computes attention in float64, in a loop over positions and heads."""
 
     def apply(dense, x):
         return x.astype(float) @ dense.kernel.numpy().astype(float) + dense.bias.numpy()
@@ -46,7 +46,7 @@ def test_equals_the_definition(width, heads, length):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_biases():
+def test_padding_and_causal_biases():
     tokens = tf.constant([[5, 0, 7, 0]])
     np.testing.assert_array_equal(padding_bias(tokens, tf.float32)[0, 0, 0] < -1e4, [0, 1, 0, 1])
     np.testing.assert_array_equal(
@@ -61,6 +61,6 @@ def test_sinusoids():
     angle = position / 10_000 ** (2 * channel / 16)
     assert found[position, channel] == pytest.approx(np.sin(angle), abs=1e-5)
     assert found[position, 8 + channel] == pytest.approx(np.cos(angle), abs=1e-5)
-    # What positions are for: the product of two depends on their distance only.
+    # The dot product of two positions depends only on their distance.
     products = found @ found.T
     np.testing.assert_allclose(products[:-5, 5:].diagonal(), products[0, 5], atol=1e-4)

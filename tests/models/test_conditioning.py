@@ -20,7 +20,7 @@ def images():
 
 
 def words():
-    """A recurrent layer behind FiLM still knows which words are padding."""
+    """The recurrent layer needs the padding mask, which FiLM has to pass on."""
     inputs = keras.Input((5,), dtype="int32")
     x = layers.Embedding(7, 3, mask_zero=True, name="words")(inputs)
     x = layers.GRU(3, name="recurrent")(x)
@@ -37,7 +37,7 @@ FIRST, SHAPE = ("first", "second"), (6, 10, 10, 1)
 
 @pytest.fixture(params=NETWORKS)
 def case(request):
-    """A network, it conditioned and disturbed or not, and inputs."""
+    """A network, the names of the layers to condition, and inputs."""
     make, names, inputs = NETWORKS[request.param]
     rng = np.random.default_rng(0)
     return make(), names, keras.tree.map_structure(np.float32, inputs(rng))
@@ -47,8 +47,8 @@ def weights(rows):
     return np.random.default_rng(1).dirichlet([1.0, 1.0], rows).astype("float32")
 
 
-def disturbed(network):
-    """The same network, as if it had been trained."""
+def perturbed(network):
+    """Adds noise to the weights, as if the network had been trained."""
     rng = np.random.default_rng(2)
     network.set_weights([w + rng.normal(size=w.shape) / 4 for w in network.get_weights()])
     return network
@@ -60,17 +60,17 @@ def assert_equal(one, two, **options):
         np.testing.assert_allclose(one[name], two[name], **options)
 
 
-def test_at_first_nothing_changes(case):
+def test_conditioned_network_starts_equal_and_shares_no_variables(case):
     network, names, inputs = case
-    found = conditioned(disturbed(network), names, hidden=4)
+    found = conditioned(perturbed(network), names, hidden=4)
     assert_equal(found(conditioning.with_weights(inputs, weights(6))), network(inputs), rtol=1e-6)
     own = {id(v) for v in network.variables}
     assert not own & {id(v) for v in found.variables}
 
 
-def test_each_example_has_its_weights_and_only_ratios_count(case):
+def test_weights_are_per_example_and_scale_invariant(case):
     network, names, inputs = case
-    found, rows = disturbed(conditioned(network, names, hidden=4)), weights(6)
+    found, rows = perturbed(conditioned(network, names, hidden=4)), weights(6)
     together = found(conditioning.with_weights(inputs, rows))
     assert_equal(found(conditioning.with_weights(inputs, 7 * rows)), together, rtol=1e-4)
     for index in (0, 3):
@@ -82,9 +82,9 @@ def test_each_example_has_its_weights_and_only_ratios_count(case):
     assert np.abs(other["a"] - together["a"]).max() > 1e-3
 
 
-def test_a_network_at_a_preference_is_one_of_keras_alone(case, tmp_path):
+def test_network_at_a_preference_has_only_keras_layers(case, tmp_path):
     network, names, inputs = case
-    found = disturbed(conditioned(network, names, hidden=4))
+    found = perturbed(conditioned(network, names, hidden=4))
     fixed = at(found, {"a": 1, "b": 3})
     rows = np.tile(np.float32([[0.75, 0.25]]), (6, 1))
     assert conditioning.layer_of(found).task_names == ["b", "a"]
@@ -100,19 +100,19 @@ def test_a_network_at_a_preference_is_one_of_keras_alone(case, tmp_path):
         model.save(tmp_path / f"{name}.keras")
         loaded = keras.models.load_model(tmp_path / f"{name}.keras")
         assert_equal(loaded(read), expected, rtol=1e-5, atol=1e-6)
-    # What is fixed stays so.
+    # The fixed network has its own weights.
     found.set_weights([w + 1 for w in found.get_weights()])
     assert_equal(fixed(inputs), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_seed_fixes_the_layers():
+def test_seed_determines_initial_weights():
     one, same, other = (conditioned(images(), ["convolution_1"], seed=s) for s in (1, 1, 2))
     kernels = [each.get_layer("convolution_1_film").to_hidden.kernel for each in (one, same, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.allclose(kernels[0], kernels[2])
 
 
-def test_film_keeps_the_precision_of_the_network():
+def test_film_keeps_float16_features():
     film = FiLM(4, dtype="mixed_float16")
     found = film(np.ones((2, 3, 5), "float16"), np.ones((2, 2), "float32"))
     assert found.dtype == "float16"
@@ -158,13 +158,13 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_say_what_is_wrong(name):
+def test_invalid_arguments(name):
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_other_models_are_no_graph():
+def test_subclassed_models_are_refused():
     class Own(keras.Model):
         pass
 

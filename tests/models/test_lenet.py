@@ -32,13 +32,13 @@ def test_order_of_layers():
 
 
 @pytest.mark.parametrize("tasks", [["a"], ["b", "a", "c"]])
-def test_one_output_a_task(tasks):
+def test_one_output_per_task(tasks):
     outputs = lenet((10, 10, 1), tasks, num_classes=3, kernel=3)(np.zeros((5, 10, 10, 1)))
     assert list(outputs) == tasks
     assert {tuple(logits.shape) for logits in outputs.values()} == {(5, 3)}
 
 
-def test_a_seed_fixes_weights_and_dropout():
+def test_seed_determines_weights_and_dropout():
     images = np.random.default_rng(0).normal(size=(4, 10, 10, 1)).astype("float32")
     one, same, other = (lenet((10, 10, 1), ["a"], kernel=3, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one(images, training=True)["a"], same(images, training=True)["a"])
@@ -47,7 +47,7 @@ def test_a_seed_fixes_weights_and_dropout():
     assert not any(np.allclose(a, b) for a, b in zip(kernels, others, strict=True))
 
 
-def test_heads_of_one_shape_start_from_different_weights():
+def test_heads_of_equal_shape_start_from_different_weights():
     network = lenet((10, 10, 1), ["a", "b"], kernel=3, seed=1)
     a, b = (network.get_layer(f"{task}_hidden").kernel.numpy() for task in "ab")
     assert not np.allclose(a, b)
@@ -64,7 +64,7 @@ def test_dropout_drops_whole_channels_before_the_representation():
 
 
 @pytest.mark.parametrize(("size", "kernel"), [(10, 3), (16, 5), (13, 4)])
-def test_the_smallest_image(size, kernel):
+def test_smallest_image_size(size, kernel):
     smallest = lenet((size, size, 1), ["a"], kernel=kernel)
     assert smallest.get_layer("flatten").output.shape == (None, 20)
     for shape in ((size - 1, size, 1), (size, size - 1, 1)):

@@ -8,7 +8,7 @@ SMALL = (4, 6, 8, 10)
 
 
 def _trunk(widths: tuple[int, ...], channels: int) -> int:
-    """Trainable parameters before the heads: kernels, and a scale and an offset a channel."""
+    """Trainable parameters before the heads: kernels, and a scale and an offset per channel."""
     total = 9 * channels * widths[0] + 2 * widths[0]
     before = widths[0]
     for width in widths:
@@ -25,7 +25,7 @@ def _trainable(network: keras.Model) -> int:
 
 def test_parameters_of_the_celeba_network():
     # The well-known 11,689,512 of ResNet-18 on ImageNet, without its dense layer of 1000 outputs,
-    # and with a stem of 3x3 in the place of 7x7.
+    # and with a 3x3 stem instead of 7x7.
     trunk = 11_689_512 - (512 * 1000 + 1000) - 49 * 3 * 64 + 9 * 3 * 64
     assert _trunk((64, 128, 256, 512), 3) == trunk
     network = resnet18((64, 64, 3), [f"attribute_{i}" for i in range(40)])
@@ -34,7 +34,7 @@ def test_parameters_of_the_celeba_network():
 
 
 @pytest.mark.parametrize("tasks", [1, 3])
-def test_parameters_and_outputs_of_a_small_one(tasks):
+def test_parameters_and_outputs_of_a_small_network(tasks):
     names = [f"task_{i}" for i in range(tasks)]
     network = resnet18((32, 32, 1), names, num_classes=5, widths=SMALL)
     assert _trainable(network) == _trunk(SMALL, 1) + tasks * (10 * 5 + 5)
@@ -58,7 +58,7 @@ def test_a_block_adds_its_input():
     np.testing.assert_array_equal(one, two)
 
 
-def test_a_seed_fixes_the_weights():
+def test_seed_determines_weights():
     one, same, other = (resnet18((32, 32, 1), ["a"], widths=SMALL, seed=s) for s in (1, 1, 2))
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 1))
     np.testing.assert_array_equal(one(x)["a"], same(x)["a"])
@@ -66,7 +66,7 @@ def test_a_seed_fixes_the_weights():
 
 
 @pytest.mark.parametrize("synchronized", [True, False])
-def test_batch_norm_is_synchronized_on_demand(synchronized):
+def test_batch_norm_is_synchronized_on_request(synchronized):
     network = resnet18((32, 32, 1), ["a"], widths=SMALL, synchronized=synchronized)
     norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 16 + 3
@@ -79,8 +79,8 @@ def test_images_too_small_to_pool_are_refused():
         resnet18((40, 24, 3), ["a"])
 
 
-def test_gradients_of_narrow_networks_stay_inside_their_memory():
-    """oneDNN writes beyond it for a strided 1x1 convolution of few channels."""
+def test_no_1x1_convolution_is_strided():
+    """oneDNN writes out of bounds in the gradient of strided 1x1 convolutions with few channels."""
     network = resnet18((64, 64, 3), ["a"], widths=(2, 3, 4, 5))
     strides = {
         layer.strides

@@ -1,4 +1,4 @@
-"""Each layer computes its paper's formula, worked out in NumPy; and says what does not fit."""
+"""Each sharing layer equals its paper's formula in NumPy; invalid arguments are errors."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ def test_mmoe():
         np.testing.assert_allclose(found[task], expected, atol=1e-6)
 
 
-def test_gates_read_the_mean_of_an_image():
+def test_gates_read_the_spatial_mean_of_an_image():
     layer = MMoE(TASKS, 2, layers.Conv2D(4, 3, padding="same"))
     found = layer(IMAGES)["a"]
     gate = _softmax(IMAGES.mean(axis=(1, 2)) @ layer.gates["a"].kernel.numpy())
@@ -51,7 +51,7 @@ def test_gates_read_the_mean_of_an_image():
 
 
 def _cgc(level, x):
-    """One level, from `{task: x, "shared": x}`."""
+    """Computes one level from `{task: x, "shared": x}`."""
     outputs = {
         name: [_dense(expert, x[name]) for expert in side.experts]
         for name, side in level.experts.items()
@@ -76,7 +76,7 @@ def test_cgc():
 
 
 @pytest.mark.parametrize("own_inputs", [False, True])
-def test_ple_has_a_gate_of_the_shared_experts(own_inputs):
+def test_ple(own_inputs):
     levels = [CGC(TASKS, 1, 2, _expert, shared_gate=True), CGC(TASKS, 2, 1, _expert)]
     names = [*TASKS, "shared"]
     x = {name: X + i * own_inputs for i, name in enumerate(names)}
@@ -99,7 +99,7 @@ def test_smooth_step():
 
 
 def _selectors(gate, x):
-    """r `(B, k, E)`, expert by expert and bit by bit."""
+    """Computes the selectors r `(B, k, E)` per expert and bit."""
     t = x @ gate.code_kernel.numpy() + gate.code_bias.numpy()
     t = np.clip(t / gate.gamma, -0.5, 0.5).reshape(len(x), gate.k, gate.num_bits)
     s = -2 * t**3 + 1.5 * t + 0.5
@@ -115,7 +115,7 @@ def _selectors(gate, x):
 def test_dselect_k(experts, k, gamma):
     layer = DSelectK(TASKS, experts, _expert(), k=k, gamma=gamma, entropy=0.3)
     layer.build(X.shape)
-    for gate in layer.gates.values():  # Away from the initial weights, where all is alike.
+    for gate in layer.gates.values():  # The initial weights make all selectors equal.
         gate.code_kernel.assign(RNG.normal(size=gate.code_kernel.shape))
     found = layer(X)
     penalty = 0.0
@@ -132,7 +132,7 @@ def test_dselect_k(experts, k, gamma):
     np.testing.assert_allclose(sum(map(float, layer.losses)), penalty, rtol=1e-4)
 
 
-def test_dselect_k_takes_k_experts_where_the_steps_have_ended():
+def test_dselect_k_selects_k_experts_when_the_smooth_step_saturates():
     layer = DSelectK(["a"], 8, _expert(), k=2, seed=0)
     layer.build(X.shape)
     gate = layer.gates["a"]
@@ -160,7 +160,7 @@ def test_cross_stitch(per_channel):
 
 
 def test_mtan():
-    """Convolutions of 1x1 are matrices; batch norm with its initial statistics divides."""
+    """1x1 convolutions are matrix products; batch norm starts as a division by a constant."""
     layer = MTAN(TASKS, filters=5, pool=2)
     taken = {task: RNG.normal(size=(2, 4, 4, 2)).astype("float32") for task in TASKS}
     late = RNG.normal(size=(2, 4, 4, 6)).astype("float32")
@@ -179,12 +179,12 @@ def test_mtan():
     assert layer.further.layers[0].kernel.shape == (3, 3, 6, 5)
 
 
-def test_the_first_mtan_has_nothing_before_it():
+def test_first_mtan_block_needs_no_previous_features():
     assert MTAN(TASKS, 5)(IMAGES, IMAGES)["b"].shape == (2, 4, 4, 5)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_clones_have_weights_of_their_own(seed):
+def test_cloned_experts_have_separate_weights(seed):
     initializer = keras.initializers.GlorotUniform(seed=seed)
     expert = keras.Sequential([layers.Dense(4, kernel_initializer=initializer)], name="e")
     cgc = CGC(TASKS, 2, 2, expert)
@@ -195,7 +195,7 @@ def test_clones_have_weights_of_their_own(seed):
     assert not expert.built
 
 
-def test_names_of_functions_may_be_alike():
+def test_experts_with_the_same_name_get_unique_paths():
     layer = MMoE(TASKS, 2, lambda: layers.Dense(4, name="expert"))
     layer(X)
     assert len({v.path for v in layer.variables}) == len(layer.variables) == 6
@@ -206,7 +206,7 @@ def test_experts_may_differ():
     assert MMoE(TASKS, 2, experts)(X)["a"].shape == (5, 4)
 
 
-def _two_layers_of_one():
+def _the_same_layer_twice():
     dense = layers.Dense(3)
     return [dense, dense]
 
@@ -222,7 +222,7 @@ def _two_layers_of_one():
         (lambda: MMoE(TASKS, 2, [_expert()]), "1 layer;"),
         (lambda: MMoE(TASKS, 2, 7), "7"),
         (lambda: MMoE(TASKS, 2, lambda: 7), "7"),
-        (lambda: MMoE(TASKS, 2, _two_layers_of_one()), "twice"),
+        (lambda: MMoE(TASKS, 2, _the_same_layer_twice()), "twice"),
         (lambda: MMoE(TASKS, 2, [layers.Dense(3), layers.Dense(4)])(X), "the same shape"),
         (lambda: MMoE(TASKS, 1, MMoE(TASKS, 1, _expert()))(X), "one tensor"),
         (lambda: MMoE(TASKS, 2, _expert())(X[:, 0]), "features"),
@@ -255,6 +255,6 @@ def _two_layers_of_one():
         (lambda: MTAN(TASKS, 2)(IMAGES, IMAGES[:, 1:]), "height and width"),
     ],
 )
-def test_what_does_not_fit_is_named(make, culprit):
+def test_invalid_arguments_are_named(make, culprit):
     with pytest.raises(ValueError, match=culprit):
         make()

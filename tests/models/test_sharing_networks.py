@@ -1,4 +1,4 @@
-"""Networks that share by experts, stitches and attention: discovery, files, numerics, gates."""
+"""Sharing architectures: ownership of variables, saving, precision, XLA, replicas and gates."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ from tests.quick import slow, some
 
 @functools.cache
 def _inspected(name):
-    """The structure by paths of variables; experts are numbered in them."""
+    """Returns the paths of shared and of task-specific variables, and the structure itself."""
     compiled = model(NETWORKS[name](), mtk.combiners.StaticWeights())
     found = compiled.inspect(data(compiled.network))
     heads = {task: {v.path for v in own} for task, own in found.heads.items()}
@@ -34,7 +34,7 @@ def _of_layer(paths, layer):
 
 
 @pytest.mark.parametrize("name", some(NETWORKS, ["mtan", "cgc", "mmoe"]))
-def test_towers_belong_to_their_tasks_and_all_is_trained(name):
+def test_towers_are_task_specific_and_all_variables_are_trained(name):
     shared, heads, found = _inspected(name)
     assert not found.unreached
     assert not found.unowned
@@ -45,7 +45,7 @@ def test_towers_belong_to_their_tasks_and_all_is_trained(name):
 
 
 @pytest.mark.parametrize("name", ["mmoe", "dselect_k"])
-def test_experts_are_shared_and_gates_their_tasks(name):
+def test_experts_are_shared_and_gates_are_task_specific(name):
     shared, heads, found = _inspected(name)
     assert _of_layer(shared, name) == {"experts"}
     for task in TASKS:
@@ -53,7 +53,7 @@ def test_experts_are_shared_and_gates_their_tasks(name):
     assert {layer.name for layer, _ in found.representation} == {"experts", "features"}
 
 
-def test_experts_of_cgc():
+def test_cgc_has_shared_and_task_specific_experts():
     shared, heads, found = _inspected("cgc")
     assert _of_layer(shared, "cgc") == {"shared_experts"}
     for task in TASKS:
@@ -61,7 +61,7 @@ def test_experts_of_cgc():
     assert {layer.name for layer, _ in found.representation} == {"shared_experts", "features"}
 
 
-def test_experts_of_ple_reach_all_tasks_but_in_the_last_level():
+def test_ple_experts_are_shared_except_in_the_last_level():
     shared, heads, _ = _inspected("ple")
     first, second = ({p.removeprefix("ple/") for p in shared if f"level_{n}" in p} for n in (1, 2))
     experts = {"a_experts", "b_experts", "shared_experts"}
@@ -73,7 +73,7 @@ def test_experts_of_ple_reach_all_tasks_but_in_the_last_level():
         assert _of_layer(own, "level_2") == {f"{task}_gate", f"{task}_experts"}
 
 
-def test_rows_of_the_last_stitch_belong_to_their_tasks():
+def test_rows_of_the_last_cross_stitch_are_task_specific():
     shared, heads, _ = _inspected("cross_stitch")
     assert _of_layer(shared, "lower") == {"a_row", "b_row"}
     assert not _of_layer(shared, "upper")
@@ -82,7 +82,7 @@ def test_rows_of_the_last_stitch_belong_to_their_tasks():
         assert f"{task}_above/kernel" in shared
 
 
-def test_masks_belong_to_their_tasks():
+def test_attention_masks_are_task_specific():
     shared, heads, _ = _inspected("mtan")
     for layer in ("first", "second"):
         assert _of_layer(shared, layer) == {"further"}
@@ -91,7 +91,7 @@ def test_masks_belong_to_their_tasks():
 
 
 @pytest.mark.parametrize("name", some(NETWORKS, ["mtan", "dselect_k", "cgc"]))
-def test_a_file_brings_the_network_back(name, tmp_path):
+def test_save_and_load(name, tmp_path):
     network = NETWORKS[name]()
     x, _ = data(network)
     for variable in network.variables:
@@ -125,7 +125,7 @@ def test_mixed_precision(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_xla_trains_alike(name):
+def test_training_with_xla_equals_training_without(name):
     found = []
     for jit_compile in (False, True):
         compiled = model(NETWORKS[name](), mtk.combiners.StaticWeights(), jit_compile=jit_compile)
@@ -154,7 +154,7 @@ def test_xla_gives_the_same_outputs(name):
         ("cgc", "parameters"),
     ],
 )
-def test_methods_combine_gradients_of_experts(name, at):
+def test_mgda_lowers_the_loss_of_expert_networks(name, at):
     compiled = model(NETWORKS[name](), mtk.combiners.MGDA(at=at))
     x, y = data(compiled.network)
     history = compiled.fit(x, y, epochs=2, verbose=0).history
@@ -162,7 +162,7 @@ def test_methods_combine_gradients_of_experts(name, at):
 
 
 @pytest.mark.slow
-def test_replicas_train_as_one_device(tmp_path):
+def test_two_replicas_train_like_one_device(tmp_path):
     path = tmp_path / "found.json"
     command = [sys.executable, "-m", sharing_networks.__name__, str(path)]
     done = subprocess.run(command, env=environment(None, ()), capture_output=True, text=True)
@@ -174,7 +174,7 @@ def test_replicas_train_as_one_device(tmp_path):
 
 
 def _gates(network, x, layer, task):
-    """The gates of a task, from a network of their own."""
+    """Computes the gates of a task without the callback."""
     gate = network.get_layer(layer).gates[task]
     features = keras.Model(network.input, network.get_layer("features").output)(x)
     return gate(features).numpy()
@@ -184,7 +184,7 @@ def _gates(network, x, layer, task):
 def test_utilization_is_the_mean_gate(name):
     network = NETWORKS[name]()
     x, _ = data(network)
-    # Parts of 5, so that the last one is smaller.
+    # Batches of 5, so that the last one is smaller.
     watch = sharing.ExpertUtilization(x, batch_size=5)
     watch.set_model(network)
     watch.on_train_begin()
@@ -196,7 +196,7 @@ def test_utilization_is_the_mean_gate(name):
     assert not logs
 
 
-def test_utilization_is_drawn_by_tensorboard(tmp_path, read_events):
+def test_utilization_is_written_to_tensorboard(tmp_path, read_events):
     compiled = model(NETWORKS["mmoe"](), mtk.combiners.StaticWeights())
     x, y = data(compiled.network)
     callbacks = [sharing.ExpertUtilization(x), mtk.callbacks.TaskBoard(tmp_path)]
@@ -205,7 +205,7 @@ def test_utilization_is_drawn_by_tensorboard(tmp_path, read_events):
     assert value == pytest.approx(history["a_gate_1"][0], abs=1e-6)
 
 
-def test_levels_are_told_apart():
+def test_gates_of_ple_levels_have_distinct_names():
     network = NETWORKS["ple"]()
     watch = sharing.ExpertUtilization(data(network)[0])
     watch.set_model(network)
@@ -216,7 +216,7 @@ def test_levels_are_told_apart():
     assert sums == pytest.approx(1, abs=1e-5)
 
 
-def test_a_network_without_gates_is_named():
+def test_network_without_gates_is_refused():
     network = NETWORKS["shared_bottom"]()
     watch = sharing.ExpertUtilization(data(network)[0])
     watch.set_model(network)
@@ -236,11 +236,11 @@ def _one_layer(width):
 @pytest.mark.parametrize(
     ("wanted", "width"), [(5, 1), (6, 1), (8, 2), (25, 5), (27, 5), (28, 6), (40, 8)]
 )
-def test_the_closest_number_of_parameters(wanted, width):
+def test_width_for_gives_the_closest_number_of_parameters(wanted, width):
     assert sharing.width_for(wanted, _one_layer) == width
 
 
-def test_too_few_parameters_are_named():
+def test_too_few_parameters_are_refused():
     with pytest.raises(ValueError, match="width 1"):
         sharing.width_for(4, _one_layer)
 
@@ -248,7 +248,7 @@ def test_too_few_parameters_are_named():
 @pytest.mark.parametrize(
     "name", some(["shared_bottom", "mmoe", "cgc", "ple", "dselect_k"], {"mmoe", "shared_bottom"})
 )
-def test_a_seed_fixes_weights_and_dropout(name):
+def test_seed_determines_weights_and_dropout(name):
     x, _ = data(NETWORKS[name]())
     build = getattr(sharing, name)
     one, same, other = (
@@ -262,12 +262,12 @@ def test_a_seed_fixes_weights_and_dropout(name):
 @pytest.mark.parametrize(
     ("numbers", "categories", "embedding"), [(0, {}, 8), (-1, {"c": 2}, 8), (1, {"c": 0}, 8)]
 )
-def test_a_table_has_columns(numbers, categories, embedding):
+def test_invalid_columns_are_refused(numbers, categories, embedding):
     with pytest.raises(ValueError, match=f"numbers={numbers}"):
         sharing.Columns(numbers, categories, embedding)
 
 
-def test_categories_alone_are_a_table():
+def test_columns_of_categories_only():
     network = sharing.shared_bottom(sharing.Columns(0, {"c": 3}), TASKS, 4)
     assert network({"c": np.array([0, 2])})["a"].shape == (2, 1)
     assert isinstance(network.get_layer("c_embedding"), layers.Embedding)

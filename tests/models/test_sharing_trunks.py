@@ -1,4 +1,4 @@
-"""Networks that share in each way on each trunk: discovery, files, seeds."""
+"""Each sharing architecture on each trunk: ownership of variables, saving, seeds."""
 
 import functools
 
@@ -24,17 +24,22 @@ TRUNKS = {
         synchronized=False,
     ),
 }
-# Where the output of a tower is made, and the layer before it.
+# The last two layers of a tower.
 TOWERS = {"deeplab": ("output", "hidden_convolution")}
-WAYS = ["shared_bottom", "mmoe", "dselect_k", "cgc", "ple", "cross_stitch", "mtan"]
-CASES = [(way, trunk) for way in WAYS for trunk in TRUNKS if (way, trunk) != ("mtan", "columns")]
-QUICK = [(way, "lenet") for way in WAYS]
-# A level of PLE is CGC's.
+ARCHITECTURES = ["shared_bottom", "mmoe", "dselect_k", "cgc", "ple", "cross_stitch", "mtan"]
+CASES = [
+    (architecture, trunk)
+    for architecture in ARCHITECTURES
+    for trunk in TRUNKS
+    if (architecture, trunk) != ("mtan", "columns")
+]
+QUICK = [(architecture, "lenet") for architecture in ARCHITECTURES]
+# CGC is left out, as the levels of PLE are CGC layers.
 DISTINCT = [case for case in QUICK if case[0] != "cgc"]
 
 
-def build(way, trunk, seed=0, dropout=0.0):
-    made = getattr(sharing, way)
+def build(architecture, trunk, seed=0, dropout=0.0):
+    made = getattr(sharing, architecture)
     return made(TRUNKS[trunk], TASKS, 4, tower=3, dropout=dropout, seed=seed)
 
 
@@ -45,9 +50,9 @@ def images(network, size=4):
 
 
 @functools.cache
-def inspected(way, trunk):
-    """Paths of shared variables, and of each task's."""
-    network = build(way, trunk)
+def inspected(architecture, trunk):
+    """Returns the paths of shared and of task-specific variables."""
+    network = build(architecture, trunk)
     model = mtk.MultiTaskModel(network, combiner=mtk.combiners.StaticWeights())
     model.compile("sgd", loss=LOSS)
     labels = {task: np.ones((4, *network.output[task].shape[1:]), "float32") for task in TASKS}
@@ -63,27 +68,27 @@ def parts_of(paths, layer):
     return {p.split(f"{layer}/", 1)[1].split("/")[0] for p in paths if f"{layer}/" in p}
 
 
-@pytest.mark.parametrize(("way", "trunk"), some(CASES, QUICK))
-def test_towers_gates_and_masks_are_their_tasks_and_the_rest_is_shared(way, trunk):
-    shared, heads = inspected(way, trunk)
+@pytest.mark.parametrize(("architecture", "trunk"), some(CASES, QUICK))
+def test_towers_gates_and_masks_are_task_specific_and_the_rest_is_shared(architecture, trunk):
+    shared, heads = inspected(architecture, trunk)
     for task in TASKS:
         own = heads[task]
         last = TOWERS.get(trunk, ("logits", "hidden"))
         assert {f"{task}_{layer}/kernel" for layer in last} <= own
-        if way == "shared_bottom":
+        if architecture == "shared_bottom":
             assert all(path.startswith(f"{task}_") for path in own)
-        elif way in ("mmoe", "dselect_k"):
-            assert parts_of(own, way) == {f"{task}_gate"}
-            assert parts_of(shared, way) == {"experts"}
-        elif way == "cgc":
-            assert parts_of(own, way) == {f"{task}_gate", f"{task}_experts"}
-            assert parts_of(shared, way) == {"shared_experts"}
-        elif way == "ple":
+        elif architecture in ("mmoe", "dselect_k"):
+            assert parts_of(own, architecture) == {f"{task}_gate"}
+            assert parts_of(shared, architecture) == {"experts"}
+        elif architecture == "cgc":
+            assert parts_of(own, architecture) == {f"{task}_gate", f"{task}_experts"}
+            assert parts_of(shared, architecture) == {"shared_experts"}
+        elif architecture == "ple":
             assert parts_of(own, "level_1") == {f"{task}_gate"}
             assert parts_of(own, "level_2") == {f"{task}_gate", f"{task}_experts"}
             experts = {*(f"{each}_experts" for each in TASKS), "shared_experts", "shared_gate"}
             assert parts_of(shared, "level_1") == experts
-        elif way == "cross_stitch":
+        elif architecture == "cross_stitch":
             assert parts_of(own, "stitch_2") == {f"{task}_row"}
             assert parts_of(shared, "stitch_1") == {f"{each}_row" for each in TASKS}
         else:
@@ -96,9 +101,9 @@ def test_towers_gates_and_masks_are_their_tasks_and_the_rest_is_shared(way, trun
         assert any(path.startswith(first) for path in shared)
 
 
-@pytest.mark.parametrize(("way", "trunk"), some(CASES, DISTINCT))
-def test_a_config_and_a_file_bring_the_network_back(way, trunk, tmp_path):
-    network = build(way, trunk)
+@pytest.mark.parametrize(("architecture", "trunk"), some(CASES, DISTINCT))
+def test_config_and_file_round_trip(architecture, trunk, tmp_path):
+    network = build(architecture, trunk)
     x = images(network)
     again = keras.Model.from_config(network.get_config())
     assert [v.shape for v in again.weights] == [v.shape for v in network.weights]
@@ -108,16 +113,16 @@ def test_a_config_and_a_file_bring_the_network_back(way, trunk, tmp_path):
         np.testing.assert_allclose(loaded(x)[task], network(x)[task], atol=1e-6)
 
 
-@pytest.mark.parametrize(("way", "trunk"), some(CASES, DISTINCT))
-def test_a_seed_fixes_weights_and_dropout(way, trunk):
-    networks = [build(way, trunk, seed, dropout=0.5) for seed in (1, 1, 2)]
+@pytest.mark.parametrize(("architecture", "trunk"), some(CASES, DISTINCT))
+def test_seed_determines_weights_and_dropout(architecture, trunk):
+    networks = [build(architecture, trunk, seed, dropout=0.5) for seed in (1, 1, 2)]
     x = images(networks[0])
     one, same, other = (network(x, training=True)["a"].numpy() for network in networks)
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
 
 
-def test_a_shared_bottom_on_lenet_is_lenet():
+def test_shared_bottom_on_lenet_equals_lenet():
     trunk = TRUNKS["lenet"]
     shared = sharing.shared_bottom(trunk, TASKS, 4, tower=4)
     plain = lenet((10, 10, 1), TASKS, 1, channels=(2, 3), kernel=3, units=4)
@@ -127,24 +132,24 @@ def test_a_shared_bottom_on_lenet_is_lenet():
     np.testing.assert_allclose(shared(x)["b"], plain(x)["b"], atol=1e-6)
 
 
-def test_experts_on_lenet_start_apart_and_gates_read_every_pixel():
+def test_lenet_experts_start_different_and_gates_read_all_pixels():
     layer = build("mmoe", "lenet").get_layer("mmoe")
     kernels = [e.get_layer("convolution_1").kernel.numpy() for e in layer.experts.experts]
     assert len({kernel.tobytes() for kernel in kernels}) == 4
     assert layer.gates["a"].kernel.shape == (10 * 10, 4)
 
 
-def test_a_table_has_no_features_to_mask():
+def test_mtan_refuses_tabular_inputs():
     with pytest.raises(ValueError, match=r"sharing\.LeNet"):
         sharing.mtan(TRUNKS["columns"], TASKS)
 
 
 @pytest.mark.parametrize("tasks", [["a", "c"], ["a"], ["a", "b", "c"]], ids=str)
-def test_outputs_of_other_tasks_are_named(tasks):
+def test_outputs_must_match_the_tasks(tasks):
     with pytest.raises(ValueError, match=r"`outputs`.*'b': 1.* for the tasks"):
         sharing.shared_bottom(TRUNKS["deeplab"], tasks, 4, tower=3)
 
 
-def test_an_image_that_is_too_small_for_lenet_is_named():
+def test_lenet_refuses_too_small_images():
     with pytest.raises(ValueError, match="9x9"):
         sharing.LeNet((9, 9, 1), kernel=3)

@@ -40,12 +40,12 @@ def _count(layers: int, vocabulary: int, width: int, hidden: int) -> int:
 
 
 @pytest.mark.parametrize("layers", PUBLISHED)
-def test_the_count_of_parameters_is_the_published_one(layers):
+def test_parameter_formula_gives_the_published_counts(layers):
     assert _count(layers, 64_000, 512, 2048) == PUBLISHED[layers]
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_the_network_has_the_counted_parameters(layers):
+def test_network_has_the_parameters_of_the_formula(layers):
     assert _small(num_layers=layers).count_params() == _count(layers, VOCABULARY, 8, 16)
 
 
@@ -53,13 +53,13 @@ def test_the_network_has_the_counted_parameters(layers):
 @pytest.mark.parametrize(
     "layers", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 9, 12))]
 )
-def test_parameters_of_the_networks_of_the_paper(layers):
+def test_published_networks_have_the_published_parameter_counts(layers):
     network = Transformer(num_layers=layers)
     network.build()
     assert network.count_params() == PUBLISHED[layers]
 
 
-def test_builds_itself_at_the_first_call():
+def test_builds_at_the_first_call():
     network = Transformer(VOCABULARY, 1, 8, 16, 2)
     logits = network({"source": _tokens(0, (3, 5)), "target_in": _tokens(1, (3, 4))})
     assert logits.shape == (3, 4, VOCABULARY)
@@ -67,7 +67,7 @@ def test_builds_itself_at_the_first_call():
     assert network.count_params() == _count(1, VOCABULARY, 8, 16)
 
 
-def test_builds_itself_at_a_symbolic_call():
+def test_builds_at_a_symbolic_call_with_unique_paths():
     network = Transformer(VOCABULARY, 2, 8, 16, 2)
     tokens = {name: keras.Input((5,), dtype="int32") for name in ("source", "target_in")}
     assert network(tokens).shape == (None, 5, VOCABULARY)
@@ -76,7 +76,7 @@ def test_builds_itself_at_a_symbolic_call():
     assert any(path.endswith("/decoder_2/memory_attention/query/kernel") for path in paths)
 
 
-def test_a_position_sees_no_later_one_and_every_earlier_one():
+def test_decoder_is_causal():
     network, source, target = _small(), _tokens(0, (1, 5)), _tokens(1, (1, 6))
     before = network({"source": source, "target_in": target}).numpy()
     changed = target.copy()
@@ -85,7 +85,7 @@ def test_a_position_sees_no_later_one_and_every_earlier_one():
     np.testing.assert_array_equal(differs.any(axis=-1)[0], [0, 0, 0, 1, 1, 1])
 
 
-def test_padding_changes_nothing():
+def test_padding_does_not_change_logits():
     network, source, target = _small(), _tokens(0, (2, 5)), _tokens(1, (2, 4))
     plain = network({"source": source, "target_in": target})
     padded = network(
@@ -97,7 +97,7 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(padded[:, :4], plain, atol=1e-5)
 
 
-def test_every_source_token_is_seen_and_its_order_matters():
+def test_logits_depend_on_every_source_token_and_on_their_order():
     network, source, target = _small(), _tokens(0, (1, 5)), _tokens(1, (1, 3))
     plain = network({"source": source, "target_in": target}).numpy()
     for position in range(5):
@@ -107,14 +107,14 @@ def test_every_source_token_is_seen_and_its_order_matters():
     assert not np.allclose(network({"source": source[:, ::-1], "target_in": target}), plain)
 
 
-def test_an_empty_source_gives_numbers():
+def test_empty_source_gives_finite_logits():
     network = _small()
     inputs = {"source": np.zeros((1, 4), "int32"), "target_in": _tokens(1, (1, 3))}
     assert np.isfinite(network(inputs)).all()
 
 
-def test_layer_norm_comes_first():
-    """Without what the sub-layers add, the logits are those of the normalized embeddings."""
+def test_layer_norm_precedes_each_sub_layer():
+    """If all sub-layers output zero, the logits are those of the normalized embeddings."""
     network, target = _small(), _tokens(1, (2, 4))
     for block in network.decoder:
         for dense in (
@@ -131,7 +131,7 @@ def test_layer_norm_comes_first():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_embeddings_and_projection_are_three_matrices_and_all_are_trained():
+def test_embeddings_and_projection_are_not_tied_and_all_are_trained():
     network = _small()
     with tf.GradientTape() as tape:
         logits = network({"source": _tokens(0, (2, 5)), "target_in": _tokens(1, (2, 4))})
@@ -142,7 +142,7 @@ def test_embeddings_and_projection_are_three_matrices_and_all_are_trained():
     assert len(set(paths)) == 3
 
 
-def test_dropout_is_on_in_training_only_and_seeded():
+def test_dropout_is_seeded_and_only_active_in_training():
     inputs = {"source": _tokens(0, (2, 5)), "target_in": _tokens(1, (2, 4))}
     one, same = _small(dropout=0.5), _small(dropout=0.5)
     trained = one(inputs, training=True)
@@ -152,7 +152,7 @@ def test_dropout_is_on_in_training_only_and_seeded():
 
 
 @pytest.mark.slow
-def test_survives_saving(tmp_path):
+def test_save_and_load(tmp_path):
     network = _small(seed=3)
     inputs = {"source": _tokens(0, (2, 5)), "target_in": _tokens(1, (2, 4))}
     expected = network(inputs)
@@ -177,6 +177,6 @@ def test_logits_are_float32_in_mixed_precision(policy):
 
 
 @pytest.mark.parametrize(("width", "heads"), [(10, 4), (9, 3)])
-def test_a_width_that_does_not_divide(width, heads):
+def test_width_must_be_a_multiple_of_num_heads(width, heads):
     with pytest.raises(ValueError, match="multiple of `num_heads`"):
         Transformer(VOCABULARY, width=width, num_heads=heads)
