@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-# Dropout masks differ between replicas, so that runs are equal only without. 1,079 training pairs,
-# 359 to validate and to test on: neither divides by the batch size, nor their rest by two.
+# No dropout, because its masks differ between replicas. There are 1,079 pairs for training, and 359
+# each for validation and test: the last batch of each split is smaller and has an odd size.
 SMALL = [
     f"--gin_file={CONFIGS / 'multi_digits.gin'}",
     f"--gin_file={CONFIGS / 'combiners' / 'cagrad.gin'}",
@@ -29,17 +29,17 @@ SEVERAL = [f"--gin_file={CONFIGS / 'strategies' / 'multi_worker.gin'}"]
 
 
 def free_addresses(number: int) -> tuple[str, ...]:
-    """Addresses of ports that were free a moment ago, and that the system gives to nobody."""
+    """Returns addresses of free ports below the ephemeral range."""
     found: list[str] = []
     while len(found) < number:
-        port = random.SystemRandom().randrange(10_000, 32_000)  # Ephemeral ones begin at 32,768.
+        port = random.SystemRandom().randrange(10_000, 32_000)  # Ephemeral ports begin at 32,768.
         with contextlib.suppress(OSError), socket.create_server(("", port)):
             found += [f"127.0.0.1:{port}"] if f"127.0.0.1:{port}" not in found else []
     return tuple(found)
 
 
 def environment(worker: int | None, addresses: tuple[str, ...]) -> dict[str, str]:
-    """Returns the environment of a process; with TF_CONFIG, if it is a worker."""
+    """Returns the environment of a process, with TF_CONFIG if it is a worker."""
     variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if worker is not None:
         task = {"type": "worker", "index": worker}
@@ -49,7 +49,7 @@ def environment(worker: int | None, addresses: tuple[str, ...]) -> dict[str, str
 
 
 def train(*flags: str, worker: int | None = None, addresses: tuple[str, ...] = ()):
-    """Starts one process; as the worker of that number among those at `addresses`, if given."""
+    """Starts one process; if `worker` is given, as that worker of a cluster at `addresses`."""
     strategy = [] if worker is None else SEVERAL
     return subprocess.Popen(
         [sys.executable, "-m", "mtk.train", *SMALL, *strategy, *flags],
@@ -67,6 +67,6 @@ def train_two(*flags: str):
 
 
 def end_of(process) -> tuple[int, str, str]:
-    """Waits for the end: the exit status, and what was written to output and error stream."""
+    """Waits for the process to end; returns its exit status, stdout and stderr."""
     out, errors = process.communicate(timeout=600)
     return process.returncode, out, errors

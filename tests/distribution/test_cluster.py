@@ -17,7 +17,7 @@ def text(cluster, task):
         (TWO, {"type": "worker", "index": 0}, Cluster(("a:1", "b:2"), 0)),
         (TWO, {"type": "worker", "index": "1"}, Cluster(("a:1", "b:2"), 1)),
         ({"worker": ["[::1]:7"]}, {"type": "worker", "index": 0}, Cluster(("[::1]:7",), 0)),
-        # A chief comes first, however the text orders them, and shifts the workers.
+        # The chief comes first, whatever the order in the JSON, and shifts the workers' indices.
         (
             {**TWO, "chief": ["c:3"]},
             {"type": "chief", "index": 0},
@@ -31,7 +31,7 @@ def text(cluster, task):
         ({"worker": ["a:1"], "chief": []}, {"type": "worker", "index": 0}, Cluster(("a:1",), 0)),
     ],
 )
-def test_reads(cluster, task, expected):
+def test_read_cluster(cluster, task, expected):
     assert read_cluster(text(cluster, task)) == expected
 
 
@@ -65,7 +65,7 @@ WORKER = {"type": "worker", "index": 0}
         (text(TWO, {"type": "worker", "index": 0.5}), "0 ... 1; it is 0.5"),
     ],
 )
-def test_what_is_wrong_is_said_with_an_example(given, problem):
+def test_errors_name_the_problem_and_give_a_valid_example(given, problem):
     with pytest.raises(ValueError, match=problem) as caught:
         read_cluster(given)
     example = str(caught.value).split("TF_CONFIG='")[1].rstrip("'")

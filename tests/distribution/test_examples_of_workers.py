@@ -18,7 +18,7 @@ def examples(folder):
 
 
 @pytest.mark.slow
-def test_examples_are_those_of_one_device(tmp_path):
+def test_examples_equal_those_of_one_device(tmp_path):
     started = {name: [train(*flags, *SHORT, f"--run_dir={tmp_path / name}")]
                for name, flags in {"one": [], "replicas": TWO}.items()}  # fmt: skip
     for processes in started.values():

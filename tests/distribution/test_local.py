@@ -31,12 +31,12 @@ TWO = [
 ]
 
 
-def test_single_is_tensorflows_default():
+def test_single_is_the_default_strategy():
     assert distribution.single() is tf.distribute.get_strategy()
 
 
 @pytest.mark.slow
-def test_devices_are_made_before_tensorflow_starts_or_asked_for_in_vain():
+def test_unavailable_devices_are_errors():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "TensorFlow has started with 2 logical CPU devices" in done.stdout
@@ -63,7 +63,7 @@ def test_run_on_two_replicas_equals_the_run_on_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_batches_that_do_not_divide_are_refused_before_training(tmp_path):
+def test_indivisible_batches_are_refused_before_training(tmp_path):
     size = "--gin.experiment.Optimization.batch_size=63"
     status, _, errors = end_of(train(*TWO, size, f"--run_dir={tmp_path / 'run'}"))
     assert status == 2

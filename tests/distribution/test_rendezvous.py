@@ -14,30 +14,30 @@ def listening(address):
     return socket.create_server(("", int(address.rpartition(":")[2])))
 
 
-def test_alone_nobody_is_awaited():
+def test_single_worker_does_not_wait():
     await_peers(Cluster(free_addresses(1), 0), timeout=0.1)
 
 
 @pytest.mark.parametrize("late", [0, 2])
-def test_all_go_on_when_the_last_has_come(late):
+def test_workers_wait_for_the_last_one(late):
     addresses = free_addresses(3)
     met = []
 
-    def come(index):
+    def start_worker(index):
         await_peers(Cluster(addresses, index), timeout=600.0)
         met.append(index)
-        # TensorFlow's server takes over the port, and answers those who still look.
+        # Like TensorFlow's server, take over the port and answer the peers that still connect.
         servers.append(listening(addresses[index]))
 
     servers = []
-    threads = [threading.Thread(target=come, args=(i,)) for i in range(3) if i != late]
+    threads = [threading.Thread(target=start_worker, args=(i,)) for i in range(3) if i != late]
     for thread in threads:
         thread.start()
     for i in range(3):
         if i != late:
             until(lambda i=i: rendezvous._answers(addresses[i]))
     assert not met
-    come(late)
+    start_worker(late)
     for thread in threads:
         thread.join(600.0)
     for server in servers:
@@ -45,7 +45,7 @@ def test_all_go_on_when_the_last_has_come(late):
     assert sorted(met) == [0, 1, 2]
 
 
-def test_who_does_not_come_is_named():
+def test_missing_worker_is_named():
     addresses = free_addresses(3)
     with listening(addresses[1]), pytest.raises(ValueError, match="from worker 2") as caught:
         await_peers(Cluster(addresses, 0), timeout=0.5)
@@ -53,7 +53,7 @@ def test_who_does_not_come_is_named():
     assert addresses[1] not in str(caught.value)
 
 
-def test_a_taken_port_is_named():
+def test_port_in_use_is_named():
     addresses = free_addresses(2)
     with (
         listening(addresses[0]),

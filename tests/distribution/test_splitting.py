@@ -11,8 +11,8 @@ def seeded():
     tf.random.set_seed(0)
 
 
-class Pretended:
-    """A strategy of several workers in one process: gives what each of them would read."""
+class FakeStrategy:
+    """Fakes a strategy of several workers in one process: returns the dataset of each worker."""
 
     def __init__(self, workers, replicas_of_each):
         self.workers = workers
@@ -27,7 +27,7 @@ class Pretended:
 
 
 def batches_of(sizes):
-    """Batches of these sizes, with an example's number in every tensor of it."""
+    """Returns a dataset of batches of these sizes; each tensor holds indices of its examples."""
 
     def generate():
         ends = np.cumsum(sizes)
@@ -42,9 +42,9 @@ def batches_of(sizes):
 
 
 @pytest.mark.parametrize(("workers", "here"), some([(1, 2), (2, 1), (2, 2), (3, 1)], [(2, 2)]))
-def test_parts_of_all_replicas_are_the_global_batch(workers, here):
+def test_parts_of_all_replicas_form_the_global_batch(workers, here):
     sizes = [12, 7, 5, 2, 1]
-    read = [list(part) for part in split(batches_of(sizes), Pretended(workers, here))]
+    read = [list(part) for part in split(batches_of(sizes), FakeStrategy(workers, here))]
     assert [len(parts) for parts in read] == [here * len(sizes)] * workers
     for step, batch in enumerate(batches_of(sizes)):
         parts = [parts[step * here + replica] for parts in read for replica in range(here)]
@@ -54,34 +54,34 @@ def test_parts_of_all_replicas_are_the_global_batch(workers, here):
         assert max(found) - min(found) <= 1
 
 
-def test_workers_without_a_seed_which_would_shuffle_unlike_are_refused():
+def test_several_workers_need_a_seed():
     tf.random.set_seed(None)
     with pytest.raises(ValueError, match="set_random_seed"):
-        split(batches_of([4]), Pretended(2, 1))
-    split(batches_of([4]), Pretended(1, 2))
+        split(batches_of([4]), FakeStrategy(2, 1))
+    split(batches_of([4]), FakeStrategy(1, 2))
 
 
 def test_even_parts_have_a_static_shape():
     whole = tf.data.Dataset.from_tensors((tf.zeros((12, 3)), {"left": tf.zeros((12,))}))
-    for part in split(whole, Pretended(2, 2)):
+    for part in split(whole, FakeStrategy(2, 2)):
         assert part.element_spec[0].shape == (3, 3)
         assert part.element_spec[1]["left"].shape == (3,)
 
 
-def test_what_has_no_mask_has_none_in_its_parts():
+def test_batch_without_a_mask_has_none_in_its_parts():
     whole = tf.data.Dataset.from_tensors((tf.zeros((4, 3)), tf.zeros((4,)), None))
-    for part in split(whole, Pretended(2, 1)):
+    for part in split(whole, FakeStrategy(2, 1)):
         assert next(iter(part))[2] is None
 
 
-def test_one_replica_reads_the_batches_themselves():
+def test_one_replica_and_other_datasets_are_not_split():
     whole = batches_of([3])
-    assert split(whole, Pretended(1, 1)) is whole
+    assert split(whole, FakeStrategy(1, 1)) is whole
     already = object()
-    assert split(already, Pretended(2, 1)) is already
+    assert split(already, FakeStrategy(2, 1)) is already
 
 
-def test_uneven_batches_to_train_on_are_refused():
+def test_uneven_training_batches_are_refused():
     spec = {"a": (tf.TensorSpec((6, 2)), tf.TensorSpec((6,))), "b": (tf.TensorSpec((4, 2)),)}
     check_even(spec, 1)
     check_even(spec, 2)

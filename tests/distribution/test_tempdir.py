@@ -10,8 +10,8 @@ from mtk import locks
 from mtk.experiment.tempdir import temporary_folder
 
 
-def leave():
-    """Uses a folder in a process of its own, which is killed."""
+def leave_folder_of_killed_process():
+    """Creates a temporary folder in a child process that is killed."""
     child = os.fork()
     if child == 0:
         with temporary_folder("test-") as folder:
@@ -20,7 +20,7 @@ def leave():
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
-def own(place):
+def user_folder(place):
     return place / f"mtk-{os.getuid()}"
 
 
@@ -30,7 +30,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_folder_is_removed_whatever_happens_inside(place):
+def test_folder_is_removed_after_an_exception(place):
     def fail():
         with temporary_folder("test-") as folder:
             (folder / "file").write_text("content")
@@ -38,31 +38,35 @@ def test_a_folder_is_removed_whatever_happens_inside(place):
 
     with pytest.raises(KeyError):
         fail()
-    assert not list(own(place).iterdir())
+    assert not list(user_folder(place).iterdir())
 
 
 def test_only_folders_of_killed_processes_are_removed(place):
-    leave()
-    (left,) = own(place).iterdir()
-    (own(place) / "test-of-others").mkdir()
+    leave_folder_of_killed_process()
+    (left,) = user_folder(place).iterdir()
+    (user_folder(place) / "test-of-others").mkdir()
     with temporary_folder("test-") as first, temporary_folder("test-") as second:
         assert first != second
         assert not left.exists()
         assert first.exists()
-        assert (own(place) / "test-of-others").exists()
+        assert (user_folder(place) / "test-of-others").exists()
 
 
-def test_nobody_else_can_use_the_folder_or_its_lock(place):
+def test_folder_and_lock_are_private(place):
     before = os.umask(0)
     try:
         with temporary_folder("test-") as folder:
-            for path, mode in ((own(place), 0o700), (folder, 0o700), (folder / "lock", 0o600)):
+            for path, mode in (
+                (user_folder(place), 0o700),
+                (folder, 0o700),
+                (folder / "lock", 0o600),
+            ):
                 assert stat.S_IMODE(path.stat().st_mode) == mode
     finally:
         os.umask(before)
 
 
-def everybodys(path):
+def world_writable(path):
     path.mkdir()
     path.chmod(0o777)
 
@@ -72,7 +76,7 @@ def link(path):
     path.symlink_to(path.parent / "elsewhere")
 
 
-def anothers(path):
+def owned_by_another_user(path):
     path.mkdir(mode=0o700)
     try:
         os.chown(path, os.getuid() + 1, -1)
@@ -80,19 +84,19 @@ def anothers(path):
         pytest.skip("only root can give a folder away")
 
 
-@pytest.mark.parametrize("make", [everybodys, link, anothers, Path.touch])
-def test_what_others_have_put_in_the_place_is_not_used(place, make):
-    make(own(place))
+@pytest.mark.parametrize("make", [world_writable, link, owned_by_another_user, Path.touch])
+def test_unsafe_user_folder_is_refused(place, make):
+    make(user_folder(place))
     with pytest.raises(ValueError, match=r"mtk-\d+'.*TMPDIR"), temporary_folder("test-"):
         pass
 
 
-def test_a_lock_of_others_is_neither_followed_nor_emptied(place):
+def test_lock_that_is_a_link_or_fifo_is_refused(place):
     victim = place / "victim"
     victim.write_text("precious")
-    folder = own(place) / "test-x"
+    folder = user_folder(place) / "test-x"
     folder.mkdir(parents=True)
-    own(place).chmod(0o700)
+    user_folder(place).chmod(0o700)
     (folder / "lock").symlink_to(victim)
     with temporary_folder("test-"):
         assert victim.read_text() == "precious"
@@ -103,7 +107,7 @@ def test_a_lock_of_others_is_neither_followed_nor_emptied(place):
         locks.open_file(place / "fifo")
 
 
-def test_a_lock_that_everybody_could_read_is_made_private(place):
+def test_readable_lock_is_made_private_and_is_exclusive(place):
     path = place / "lock"
     path.touch(mode=0o644)
     descriptor, other = locks.open_file(path), locks.open_file(path)

@@ -1,4 +1,4 @@
-"""Two worker processes train as one process does, and survive what happens to either."""
+"""Two workers train like one process; after either is stopped or killed, the run resumes."""
 
 import json
 import signal
@@ -24,12 +24,12 @@ from tests.distribution.starting import (
 from tests.waiting import until
 
 
-def started(folder, *flags):
+def start_workers(folder, *flags):
     return train_two(f"--run_dir={folder}", *flags)
 
 
 def wait_for(pattern, folder, processes):
-    """Waits until the run has written such a file."""
+    """Waits for a file that matches `pattern` in `folder`; fails if a process ends before."""
 
     def there():
         ended = [end_of(process) for process in processes if process.poll() is not None]
@@ -39,23 +39,23 @@ def wait_for(pattern, folder, processes):
     until(there)
 
 
-def copies():
+def worker_folders():
     return set(Path(tempfile.gettempdir()).glob("mtk-*/mtk-worker-*"))
 
 
-def record(folder):
+def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def state(folder):
-    """What the last checkpoint holds of the model."""
+    """Returns the name and the arrays of the last checkpoint."""
     last = max(folder.glob("checkpoints/0*"))
     with np.load(last / "variables.npz") as arrays:
         return last.name, {name: arrays[name] for name in arrays.files}
 
 
 def assert_equal_runs(one, other):
-    ours, theirs = record(one), record(other)
+    ours, theirs = metrics(one), metrics(other)
     assert len(ours) > 30
     for mine, its in zip(ours, theirs, strict=True):
         assert mine.pop("value") == pytest.approx(its.pop("value"), abs=1e-5)
@@ -64,7 +64,7 @@ def assert_equal_runs(one, other):
     assert name == its_name
     assert mine.keys() == its.keys()
     for key, values in mine.items():
-        # Of a metric's sums each worker has a part.
+        # Each worker has a part of a metric's sums.
         theirs = its[key].sum(0) if its[key].ndim > values.ndim else its[key]
         np.testing.assert_allclose(theirs, values, rtol=1e-5, atol=1e-5, err_msg=key)
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
@@ -72,7 +72,7 @@ def assert_equal_runs(one, other):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def single_process_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
     status, _, errors = end_of(train(f"--run_dir={folder}"))
     assert status == 0, errors
@@ -80,9 +80,9 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_path):
-    folder, before = tmp_path / "run", copies()
-    chief, other = processes = started(folder)
+def test_killed_worker_ends_the_other_and_the_same_command_resumes(single_process_run, tmp_path):
+    folder, before = tmp_path / "run", worker_folders()
+    chief, other = processes = start_workers(folder)
     wait_for("checkpoints/0*-step-1?", folder, processes)
     other.kill()
     status, _, errors = end_of(chief)
@@ -91,7 +91,7 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_
     assert end_of(other)[0] == -signal.SIGKILL
     assert not (folder / "result.json").exists()
 
-    chief, other = started(folder)
+    chief, other = start_workers(folder)
     status, out, errors = end_of(chief)
     assert status == 0, errors
     assert "Test at step" in out
@@ -100,34 +100,34 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_goes_on(alone, tmp_
     assert status == 0, errors
     assert out == "Worker 1: finished. See worker 0 for the results.\n"
     assert "step" not in errors
-    assert copies() <= before
-    assert_equal_runs(alone, folder)
+    assert worker_folders() <= before
+    assert_equal_runs(single_process_run, folder)
     assert (folder / "saved_model" / "saved_model.pb").exists()
 
 
 @pytest.mark.slow
-def test_a_lost_worker_changes_no_bit_of_the_record(tmp_path):
-    """Not of the interval either in which it was lost, whose metrics each worker has a part of."""
-    for process in started(tmp_path / "undisturbed"):
+def test_metrics_after_a_lost_worker_are_bitwise_equal(tmp_path):
+    """Metrics are also equal in the interval of the loss, though each worker has a part of them."""
+    for process in start_workers(tmp_path / "undisturbed"):
         status, _, errors = end_of(process)
         assert status == 0, errors
     folder = tmp_path / "killed"
-    processes = started(folder)
+    processes = start_workers(folder)
     wait_for("checkpoints/0*-step-1[1-5]", folder, processes)
     processes[1].kill()
     assert [end_of(process)[0] for process in processes] == [4, -signal.SIGKILL]
-    for process in started(folder):
+    for process in start_workers(folder):
         status, _, errors = end_of(process)
         assert status == 0, errors
-    assert record(folder) == record(tmp_path / "undisturbed")
+    assert metrics(folder) == metrics(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGSTOP", "SIGKILL"])
-def test_whatever_happens_to_a_worker_the_run_goes_on(alone, tmp_path, victim, name):
+def test_run_resumes_after_a_signal_to_a_worker(single_process_run, tmp_path, victim, name):
     folder = tmp_path / "run"
-    processes = started(folder)
+    processes = start_workers(folder)
     wait_for("checkpoints/0*-step-1?", folder, processes)
     processes[victim].send_signal(getattr(signal, name))
     status, _, errors = end_of(processes[1 - victim])
@@ -135,18 +135,18 @@ def test_whatever_happens_to_a_worker_the_run_goes_on(alone, tmp_path, victim, n
     if name == "SIGSTOP":
         processes[victim].kill()
     assert end_of(processes[victim])[0] == (75 if name == "SIGTERM" else -signal.SIGKILL)
-    for status, _, errors in map(end_of, started(folder)):
+    for status, _, errors in map(end_of, start_workers(folder)):
         assert status == 0, errors
-    assert_equal_runs(alone, folder)
-    # A finished run is shown again.
-    (status, out, _), (other_status, other_out, _) = map(end_of, started(folder))
+    assert_equal_runs(single_process_run, folder)
+    # A finished run prints its results again.
+    (status, out, _), (other_status, other_out, _) = map(end_of, start_workers(folder))
     assert (status, other_status) == (0, 0)
     assert "Test at step" in out
     assert other_out == "Worker 1: finished. See worker 0 for the results.\n"
 
 
 @pytest.mark.slow
-def test_workers_started_differently_are_told_so(tmp_path):
+def test_workers_with_different_configurations_are_refused(tmp_path):
     addresses = free_addresses(2)
     processes = [
         train(
@@ -165,11 +165,11 @@ def test_workers_started_differently_are_told_so(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_not_shared_is_told_so(alone, tmp_path):
+def test_run_folder_that_is_not_shared_is_refused(single_process_run, tmp_path):
     addresses = free_addresses(2)
     processes = [
         train(f"--run_dir={folder}", worker=worker, addresses=addresses)
-        for worker, folder in enumerate([alone, tmp_path / "elsewhere"])
+        for worker, folder in enumerate([single_process_run, tmp_path / "elsewhere"])
     ]
     for status, _, errors in map(end_of, processes):
         assert status == 2, errors
@@ -179,9 +179,9 @@ def test_a_folder_that_is_not_shared_is_told_so(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_the_chief_cannot_use_ends_all(tmp_path):
+def test_run_folder_that_the_chief_cannot_use_ends_all_workers(tmp_path):
     (tmp_path / "something").write_text("here")
-    (status, _, errors), (other_status, _, other_errors) = map(end_of, started(tmp_path))
+    (status, _, errors), (other_status, _, other_errors) = map(end_of, start_workers(tmp_path))
     assert (status, other_status) == (2, 2)
     assert "is not empty" in errors
     assert "Worker 0 cannot use its run folder" in other_errors
@@ -195,7 +195,7 @@ def test_dry_run_describes_the_workers(tmp_path):
     assert "/job:worker/replica:0/task:0/device:CPU:0" in out
 
 
-def test_peers_that_never_come_are_named(tmp_path, monkeypatch, capsys):
+def test_missing_workers_are_named(tmp_path, monkeypatch, capsys):
     addresses = free_addresses(2)
     monkeypatch.setenv("TF_CONFIG", environment(0, addresses)["TF_CONFIG"])
     flags = [f"--run_dir={tmp_path / 'run'}", "--gin.distribution.multi_worker.timeout=0.1"]
@@ -223,7 +223,7 @@ workers.wait()
 
 
 @pytest.mark.slow
-def test_joint_operations():
+def test_collective_operations():
     addresses = free_addresses(2)
     commands = [sys.executable, "-c", JOINT]
     processes = [
@@ -235,7 +235,7 @@ def test_joint_operations():
         assert process.returncode == 0, errors[-2000:]
 
 
-def test_one_worker_decides_alone():
+def test_collective_operations_of_one_worker():
     workers = distribution.Workers(distribution.single())
     assert (workers.number, workers.index, workers.is_chief) == (1, 0, True)
     assert workers.any(True, False) == (True, False)
