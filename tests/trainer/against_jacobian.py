@@ -1,4 +1,4 @@
-"""What a step does to a network, against a plain `tape.jacobian`; also as a program on replicas.
+"""Compares a training step with `tape.jacobian`; run as a program, on two replicas.
 
     python -m tests.trainer.against_jacobian out.json --way=unrolled dense attention
 
@@ -26,22 +26,22 @@ WAYS = ("unrolled", "loop", "vectorized")
 
 
 class Fixed(mtk.combiners.GramianCombiner):
-    """Weights that do not sum to one, so that heads and shared variables can be told apart."""
+    """Fixed weights that do not sum to one, so that shared variables and heads differ in scale."""
 
     def task_weights(self, gramian, task_losses, present):
         return tf.constant(WEIGHTS[: task_losses.shape[0]])
 
 
 class Step(NamedTuple):
-    """A step of gradient descent at rate one, by position of the variable."""
+    """The result of an SGD step at learning rate 1; lists are in the order of the variables."""
 
     gramian: np.ndarray
     updates: list[np.ndarray]
     states: list[np.ndarray]
 
 
-def plain(problem: zoo.Problem) -> Step:
-    """Takes the step eagerly, by its definition."""
+def reference_step(problem: zoo.Problem) -> Step:
+    """Computes the step eagerly from its definition."""
     network, (x, y) = problem.network, problem.batch()
     trained = network.trainable_variables
     with tf.GradientTape(persistent=True) as tape:
@@ -62,20 +62,20 @@ def plain(problem: zoo.Problem) -> Step:
         weights = np.array(WEIGHTS[:number]) if shared else np.full(number, 1 / number)
         update = (weights @ matrix).reshape(row.shape[1:])
         updates.append(update + tf.convert_to_tensor(more).numpy())
-    # A layer may have changed what is trained, on its way forward.
+    # The forward pass of a layer may have changed trainable variables.
     updates = [v.numpy() - update for v, update in zip(trained, updates, strict=True)]
     return Step(gramian, updates, _states(network))
 
 
-def prepared(kind: str, way: str, micro_batches: int = 1) -> mtk.MultiTaskModel:
+def compiled_model(kind: str, way: str, micro_batches: int = 1) -> mtk.MultiTaskModel:
     problem = zoo.build(kind)
     model = mtk.MultiTaskModel(problem.network, problem.tasks, Fixed(), gradients=way)
     model.compile(keras.optimizers.SGD(1.0), micro_batches=micro_batches)
     return model
 
 
-def taken(model: mtk.MultiTaskModel, batch: tuple) -> Step:
-    """Lets the library take the step."""
+def library_step(model: mtk.MultiTaskModel, batch: tuple) -> Step:
+    """Takes the step with the library."""
     model.fit(*batch, batch_size=zoo.BATCH, shuffle=False, verbose=0)
     updates = [v.numpy() for v in model.network.trainable_variables]
     return Step(model.last_gramian.numpy(), updates, _states(model.network))
@@ -87,7 +87,7 @@ def _states(network: keras.Model) -> list[np.ndarray]:
 
 
 def errors(found: Step, expected: Step) -> dict[str, float]:
-    """Returns the largest errors, relative to the largest value of their kind."""
+    """Returns the largest errors of Gramian and update, relative to the largest value of each."""
     size = np.abs(expected.gramian).max()
     change = max(np.abs(update).max() for update in expected.updates)
     return {
@@ -105,11 +105,11 @@ def on_replicas(
     results: dict[str, dict] = {}
     for kind in kinds:
         problem = zoo.build(kind)
-        batch, expected = problem.batch(), plain(problem)
+        batch, expected = problem.batch(), reference_step(problem)
         try:
             with strategy.scope():
-                model = prepared(kind, way)
-            results[kind] = errors(taken(model, batch), expected)
+                model = compiled_model(kind, way)
+            results[kind] = errors(library_step(model, batch), expected)
         except Exception as error:
             results[kind] = {"error": f"{type(error).__name__}: {error}"[-1500:]}
     return results

@@ -1,4 +1,4 @@
-"""Trains odd models on one device and on two replicas, and saves what came out of both.
+"""Trains unusual models on one device and on two replicas, and saves the results of both.
 
     python -m tests.trainer.edges_on_replicas out.json [name ...]
 
@@ -25,7 +25,7 @@ import mtk
 from mtk import combiners
 
 SCENARIOS: dict[str, Callable[[], tuple[mtk.MultiTaskModel, tf.data.Dataset]]] = {}
-# The others take long; each is much like one of these.
+# The others take long, and each is similar to one of these.
 QUICK = (
     "conditioned",
     "empty part mgda-ub",
@@ -43,7 +43,7 @@ def _normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def _dataset(batches: list[Any]) -> tf.data.Dataset:
-    """Batches of any number of examples each."""
+    """Returns a dataset whose batches may differ in size."""
     free = tf.nest.map_structure(
         lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), batches[0]
     )
@@ -61,7 +61,7 @@ def _model(network: keras.Model, combiner=None, metrics=(), loss="mse", **compil
 
 
 def _normalized(**options: Any) -> keras.Model:
-    """Statistics over examples and positions, so that one example has some."""
+    """Batch norm over examples and positions, so that a single example has a variance."""
     i = keras.Input((4, 3))
     h = layers.Dense(4, use_bias=False)(i)
     h = layers.BatchNormalization(momentum=0.9, **options)(h)
@@ -69,18 +69,18 @@ def _normalized(**options: Any) -> keras.Model:
     return keras.Model(i, {task: layers.Dense(1)(h) for task in "ab"})
 
 
-def _twice(size: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A batch whose two halves are alike: each normalizes as the whole does."""
+def _repeated_batch(size: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns a batch of two equal halves, whose statistics are those of the whole batch."""
     x, y = _normal(size, 4, 3, seed=seed), _normal(size, 1, seed=seed)
     return np.concatenate([x, x]), {task: np.concatenate([y, y]) for task in "ab"}
 
 
-def _one(seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _single_example(seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     y = _normal(1, 1, seed=seed)
     return _normal(1, 4, 3, seed=seed), {"a": y, "b": 2 * y}
 
 
-def _own_inputs(*sizes: int, seed: int) -> dict[str, Any]:
+def _separate_inputs(*sizes: int, seed: int) -> dict[str, Any]:
     shares = {}
     for k, (task, size) in enumerate(zip("ab", sizes, strict=True)):
         seeds = [seed + k] if size == 1 else [seed + k, seed + k]
@@ -95,11 +95,15 @@ for _name, _combiner in COMBINERS.items():
 
         def empty_part(combiner=_combiner, synchronized=_synchronized):
             network = _normalized(synchronized=synchronized)
-            return _model(network, combiner()), _dataset([_twice(4, 1), _one(2), _one(3)])
+            return _model(network, combiner()), _dataset(
+                [_repeated_batch(4, 1), _single_example(2), _single_example(3)]
+            )
 
         def empty_share(combiner=_combiner, synchronized=_synchronized):
-            """One task has no example on one replica; then neither task has."""
-            batches = [_own_inputs(*s, seed=9 * k) for k, s in enumerate([(4, 4), (1, 2), (1, 1)])]
+            """First one task and then both tasks have no example on one replica."""
+            batches = [
+                _separate_inputs(*s, seed=9 * k) for k, s in enumerate([(4, 4), (1, 2), (1, 1)])
+            ]
             return _model(_normalized(synchronized=synchronized), combiner()), _dataset(batches)
 
         _kind = "synchronized" if _synchronized else "plain"
@@ -109,7 +113,9 @@ for _name, _combiner in COMBINERS.items():
 
 def _empty_features(combiner):
     def make():
-        return _model(_normalized(), combiner), _dataset([_twice(4, 1), _one(2), _one(3)])
+        return _model(_normalized(), combiner), _dataset(
+            [_repeated_batch(4, 1), _single_example(2), _single_example(3)]
+        )
 
     return make
 
@@ -122,7 +128,7 @@ SCENARIOS["empty part famo"] = _empty_features(combiners.FAMO())
 
 
 class LazyMean(keras.metrics.Metric):
-    """Makes its variables when it sees the first labels."""
+    """Creates its variables at the first update."""
 
     total = None
 
@@ -209,7 +215,7 @@ SCENARIOS["mean iou"] = mean_iou
 
 
 class Added(layers.Layer):
-    """Adds the mean over examples of something that is not linear in them."""
+    """Adds the mean over examples of a nonlinear function as a loss."""
 
     def call(self, x):
         self.add_loss(0.3 * ops.mean(ops.sum(ops.square(x), -1)))
@@ -255,7 +261,7 @@ for _name, _combiner in COMBINERS.items():
     SCENARIOS[f"penalty of micro-batches {_name}"] = micro
 
 
-# What layers add and count where a replica has no example, in the logs too.
+# Losses and metrics of layers on a replica without examples, also in the logs.
 
 
 class Watched(Added):
@@ -285,7 +291,7 @@ for _synchronized in (False, True):
     SCENARIOS[f"empty part watched {'synchronized' if _synchronized else 'plain'}"] = watched
 
 
-# Losses that are no means over labels, in parts of other sizes and weights.
+# Losses with other reductions than the mean, in batches of unequal sizes and weights.
 
 
 def reductions():
@@ -307,7 +313,7 @@ def reductions():
 SCENARIOS["reductions"] = reductions
 
 
-# A step of one's own, as Keras' documentation has it.
+# A custom `train_step`, as in Keras' documentation.
 
 
 class OwnStep(mtk.MultiTaskModel):
@@ -337,7 +343,7 @@ def own_step():
 SCENARIOS["own step"] = own_step
 
 
-# Batches that are given one by one.
+# `train_on_batch`, `test_on_batch` and `predict_on_batch`.
 
 
 class OnBatch(mtk.MultiTaskModel):
@@ -362,7 +368,7 @@ def on_batch():
 SCENARIOS["on batch"] = on_batch
 
 
-# Rows that several examples read, on one replica or on both: what optimizers square is their sum.
+# Embedding rows that several examples read, on one or both replicas: gradients are summed.
 
 
 def repeated_rows():
@@ -379,7 +385,7 @@ def repeated_rows():
 SCENARIOS["repeated rows"] = repeated_rows
 
 
-# The network reads the weights that are drawn: the same ones on each replica, if it has examples.
+# The network reads the drawn task weights, equal on all replicas that have examples.
 
 
 def conditioned():

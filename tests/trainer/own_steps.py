@@ -1,4 +1,4 @@
-"""Subclasses of the model with steps of their own; also trains them on two replicas.
+"""Subclasses of the model with their own `train_step`; as a program, trains on two replicas.
 
     python -m tests.trainer.own_steps out.json
 
@@ -30,17 +30,17 @@ COMBINERS = {
     "graddrop": combiners.GradDrop,
     "graddrop features": lambda: combiners.GradDrop(at="representation"),
 }
-# Draws for each example: replicas draw others than one device.
+# These draw for each example, so that replicas draw other values than one device.
 DRAWS_BY_EXAMPLE = {"graddrop features"}
 SIZE = 8
-EPOCHS = 2  # Of two steps.
+EPOCHS = 2  # Of two steps each.
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2 * SIZE, 4)).astype("float32")
 Y = {task: RNG.normal(size=(2 * SIZE, 1)).astype("float32") for task in "ab"}
 
 
 class Augmented(mtk.MultiTaskModel):
-    """Doubles inputs, keeps a metric of its own and adds a tensor to the logs."""
+    """Doubles the inputs, updates its own metric and adds a tensor to the logs."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

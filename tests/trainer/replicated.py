@@ -1,4 +1,4 @@
-"""Trains with every combiner on some logical CPUs, or workers, and saves what came out.
+"""Trains with each of the given combiners on logical CPUs or workers, and saves the results.
 
     python -m tests.trainer.replicated --replicas=2 --steps=50 out.npz pcgrad own
 
@@ -30,7 +30,7 @@ COMBINERS["upgrad at intervals"] = lambda: combiners.UPGrad(update_every=3)
 
 
 def data(steps: int, size: int = 48):
-    """Augmented batches; labels are missing unevenly, and one task has none in half of each."""
+    """Augmented batches with unevenly missing labels; one task has none in half of each batch."""
     x, y, mask = networks.batch("dense", size=20 * size, seed=7)
 
     def change(batch, key):
@@ -42,7 +42,7 @@ def data(steps: int, size: int = 48):
 
 
 def own(number: int = 20):
-    """Batches of a share for each task, with inputs of its own."""
+    """Batches with separate inputs for each task."""
     parts = {}
     for seed, name in enumerate(networks.TASKS):
         x, y, _ = networks.batch("dense", size=8 * number, seed=seed)
@@ -63,7 +63,7 @@ class OwnLogs(mtk.MultiTaskModel):
 
 
 def train_form(strategy, form: str):
-    """As `train`, on batches of the two other forms, or by a step of one's own."""
+    """Like `train`, on batches of the two other forms or with a custom `train_step`."""
     keras.utils.set_random_seed(1)
     with strategy.scope():
         kind = OwnLogs if form == "own logs" else mtk.MultiTaskModel
@@ -96,7 +96,7 @@ def train(strategy, combiner: str, steps: int):
 
 
 def masks_differ(strategy) -> bool:
-    """Feeds every replica the same examples: only dropout can tell their outputs apart."""
+    """Feeds every replica the same examples: only dropout can make their outputs differ."""
     from mtk.trainer.state import State
 
     with strategy.scope():

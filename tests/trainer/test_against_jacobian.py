@@ -1,4 +1,4 @@
-"""The Gramian and the update of every strategy are those of a plain `tape.jacobian`.
+"""Gramian and update of every gradient strategy equal those computed by `tape.jacobian`.
 
 All strategies, with and without micro-batches, for each kind of network, also on two replicas:
 
@@ -16,9 +16,15 @@ import pytest
 from tests.distribution.starting import environment
 from tests.quick import slow
 from tests.trainer import zoo
-from tests.trainer.against_jacobian import WAYS, errors, plain, prepared, taken
+from tests.trainer.against_jacobian import (
+    WAYS,
+    compiled_model,
+    errors,
+    library_step,
+    reference_step,
+)
 
-# By default the one file that meets each kind of layer, in the graph that users get.
+# By default only this file covers every kind of layer: with graph rewriting, as users have it.
 pytestmark = pytest.mark.usefixtures("rewritten_graphs")
 
 TOLERANCE = 1e-5
@@ -34,7 +40,7 @@ def costly(kind, combination):
     return kind.recurrent and combination != ("unrolled", 1)
 
 
-# A Gramian from two factors of a kernel's gradient was wrong here.
+# Regressions: Gramians from the factors of a kernel's gradient were once wrong for these.
 FACTORS = [
     (name, ("unrolled", 1))
     for name in ("adding_activation", "adding_activation_of_convolution", "stopped_gate")
@@ -43,8 +49,8 @@ FACTORS = [
 
 def both(kind, way, micro_batches=1):
     problem = zoo.build(kind)
-    found = taken(prepared(kind, way, micro_batches), problem.batch())
-    return plain(problem), found
+    found = library_step(compiled_model(kind, way, micro_batches), problem.batch())
+    return reference_step(problem), found
 
 
 def assert_same(found):
@@ -53,7 +59,7 @@ def assert_same(found):
 
 
 @pytest.mark.parametrize(("kind", "combination"), zoo.rotation(COMBINATIONS, fits, costly, FACTORS))
-def test_step_is_that_of_the_jacobian(kind, combination):
+def test_step_equals_jacobian(kind, combination):
     expected, found = both(kind, *combination)
     assert np.abs(expected.gramian).max() > 1e-4
     assert_same(errors(found, expected))
@@ -61,14 +67,14 @@ def test_step_is_that_of_the_jacobian(kind, combination):
         zoo.assert_close(found.states, expected.states, 1e-5)
 
 
-def test_vectorized_is_refused_with_convolutions_in_groups():
+def test_vectorized_is_refused_for_grouped_convolutions():
     """TensorFlow's vectorized gradient of these is wrong."""
     with pytest.raises(ValueError, match=r"(?s)vectorized.*group|group.*vectorized"):
         both("grouped_convolution", "vectorized")
 
 
 @pytest.mark.parametrize("kind", ["depthwise_convolution", slow("separable_convolution")])
-def test_vectorized_is_right_or_refused_with_depthwise_convolutions(kind):
+def test_vectorized_is_correct_or_refused_for_depthwise_convolutions(kind):
     try:
         expected, found = both(kind, "vectorized")
     except ValueError as error:
@@ -93,12 +99,12 @@ def on_replicas(folder, way, kinds):
 
 
 @pytest.fixture(scope="module")
-def thorough(tmp_path_factory):
+def errors_on_replicas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
     return {way: on_replicas(folder, way, REPLICATED) for way in WAYS}
 
 
-# By default `test_replicas.py` takes some.
+# By default `test_replicas.py` covers some of them.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "way"),
@@ -108,5 +114,5 @@ def thorough(tmp_path_factory):
         if not (zoo.KINDS[kind].grouped and way == "vectorized")
     ],
 )
-def test_two_replicas_take_the_step_of_the_jacobian_in_every_way(thorough, kind, way):
-    assert_same(thorough[way][kind])
+def test_step_on_two_replicas_equals_jacobian(errors_on_replicas, kind, way):
+    assert_same(errors_on_replicas[way][kind])

@@ -1,4 +1,4 @@
-"""Static weights are plain Keras with the same loss weights, for every kind of layer.
+"""Static weights equal Keras with the same loss weights, for every kind of layer.
 
 All optimizers with and without clipping, for each kind of network:
 
@@ -27,18 +27,17 @@ OPTIMIZERS = {
     "adagrad": functools.partial(keras.optimizers.Adagrad, 0.05),
 }
 WEIGHTS = {"a": 1.0, "b": 3.0, "c": 2.0, "class": 1.0, "flag": 3.0, "size": 2.0}
-EPOCHS = 10  # Of five batches.
+EPOCHS = 10  # Of five batches each.
 CLIP = 0.3
 WAYS = list(itertools.product(OPTIMIZERS, (None, CLIP)))
-# Each optimizer once, two with clipping; `test_compiled_tasks.py` takes Adam, and the metric of a
-# layer is logged beside plain SGD.
+# The others run with the slow tests; by default `test_compiled_tasks.py` covers Adam.
 QUICK = [("adamw", CLIP)]
 
 
 def on_dense_gradients(optimizer):
-    """Makes an optimizer add up the rows of an embedding that occur more than once.
+    """Makes an optimizer sum the gradients of embedding rows that occur more than once.
 
-    Keras squares them one by one, or measures them so, where a token occurs twice in a batch.
+    Keras squares the gradients of repeated tokens, and takes their norm, one by one.
     """
 
     class Dense(type(optimizer)):
@@ -49,7 +48,7 @@ def on_dense_gradients(optimizer):
     return optimizer
 
 
-def by_keras(problem, optimizer, clip):
+def train_with_keras(problem, optimizer, clip):
     network = problem.network
     raw = [WEIGHTS[name] for name in problem.losses]
     weights = {name: WEIGHTS[name] / sum(raw) for name in problem.losses}
@@ -66,7 +65,7 @@ def by_keras(problem, optimizer, clip):
     return [v.numpy() for v in watched], history
 
 
-def by_mtk(problem, optimizer, clip, combiner=None):
+def train_with_mtk(problem, optimizer, clip, combiner=None):
     weights = [WEIGHTS[name] for name in problem.losses]
     watched = zoo.variables(problem.network)
     model = mtk.MultiTaskModel(
@@ -80,34 +79,34 @@ def by_mtk(problem, optimizer, clip, combiner=None):
 
 
 def check(kind, optimizer, clip):
-    expected, logged = by_keras(zoo.build(kind), optimizer, clip)
+    expected, logged = train_with_keras(zoo.build(kind), optimizer, clip)
     problem = zoo.build(kind)
     before = zoo.values(problem.network)
-    found, logs = by_mtk(problem, optimizer, clip)
+    found, logs = train_with_mtk(problem, optimizer, clip)
     assert max(np.abs(one - two).max() for one, two in zip(found, before, strict=True)) > 1e-2
     zoo.assert_close(found, expected, 1e-6, zoo.names_of(problem.network))
-    # The mean over an epoch is here one over its tokens, in Keras one over its batches.
+    # The mean over an epoch is taken over tokens here, and over batches in Keras.
     for name in problem.losses if kind != "masked_sequence" else ():
         assert logs[f"{name}_loss"] == pytest.approx(logged[f"{name}_loss"], rel=1e-4, abs=1e-6)
     return logs, logged
 
 
 @pytest.mark.parametrize(("kind", "way"), zoo.each_way_once(WAYS, first=1, quick=QUICK))
-def test_fifty_steps_with_static_weights_are_those_of_keras(kind, way):
+def test_fifty_steps_with_static_weights_equal_keras(kind, way):
     check(kind, *way)
 
 
 @pytest.mark.slow
-def test_a_metric_of_a_layer_is_logged():
+def test_metric_of_a_layer_is_logged():
     logs, logged = check("metric_in_a_layer", "sgd", None)
     assert logs["size"] == pytest.approx(logged["size"], rel=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", some(["momentum", "adam"], ["adam"]))
-def test_the_oracle_is_a_plain_loop_with_dense_gradients(optimizer):
-    """What stands for Keras above, against a loop without any trainer."""
-    expected, _ = by_keras(zoo.build("repeated_tokens"), optimizer, CLIP)
+def test_keras_reference_equals_a_custom_loop_with_dense_gradients(optimizer):
+    """Compares the reference of the tests above with a custom training loop."""
+    expected, _ = train_with_keras(zoo.build("repeated_tokens"), optimizer, CLIP)
     problem = zoo.build("repeated_tokens")
     variables, plain = problem.network.trainable_variables, OPTIMIZERS[optimizer]()
 

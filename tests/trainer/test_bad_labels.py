@@ -55,7 +55,7 @@ BAD = {
 
 @pytest.mark.parametrize("form", ["arrays", "list", "dataset"])
 @pytest.mark.parametrize("bad", BAD)
-def test_labels_that_do_not_fit_are_named(model, form, bad):
+def test_invalid_labels_are_named(model, form, bad):
     changed, words = BAD[bad]
     before = model.network.get_weights()
     with pytest.raises(ValueError, match=words):
@@ -64,7 +64,7 @@ def test_labels_that_do_not_fit_are_named(model, form, bad):
         np.testing.assert_array_equal(one, two)
 
 
-def test_one_number_is_not_spread_over_several_outputs():
+def test_labels_are_not_broadcast_over_outputs():
     made = mtk.MultiTaskModel(
         keras.Model(*(lambda x: (x, layers.Dense(3, name="a")(x)))(keras.Input((4,))))
     )
@@ -83,7 +83,7 @@ def test_one_number_is_not_spread_over_several_outputs():
         (Y["size"], "The tasks are"),
     ],
 )
-def test_names_and_numbers_of_labels(model, y, words):
+def test_labels_must_match_the_tasks(model, y, words):
     with pytest.raises(ValueError, match=words):
         model.fit(X, y, verbose=0)
 
@@ -95,13 +95,13 @@ def test_names_and_numbers_of_labels(model, y, words):
         ([np.ones(12)], "list of 1 item"),
     ],
 )
-def test_names_of_sample_weights(model, weights, words):
+def test_sample_weights_must_match_the_tasks(model, weights, words):
     with pytest.raises(ValueError, match=words):
         model.fit(X, Y, sample_weight=weights, verbose=0)
 
 
 @pytest.mark.parametrize("form", ["dict", "list"])
-def test_labels_that_are_nan_are_named(model, form):
+def test_nan_labels_in_arrays_are_named(model, form):
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
     given = y if form == "dict" else [y[task] for task in sorted(y)]
     with pytest.raises(ValueError, match=r"^1 label of task 'size' is NaN.*missing="):
@@ -121,8 +121,8 @@ def squared(y_true, y_pred):
 
 
 @pytest.mark.parametrize("form", ["arrays", "list", "dataset"])
-def test_a_loss_of_ones_own_may_leave_out_what_is_nan(form):
-    """As in Keras, in every form of data."""
+def test_custom_loss_may_ignore_nan_labels(form):
+    """Training equals Keras in every form of data."""
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
     found = []
     for wrap in (lambda network: network, mtk.MultiTaskModel):
@@ -137,7 +137,7 @@ def test_a_loss_of_ones_own_may_leave_out_what_is_nan(form):
 
 
 @pytest.mark.parametrize("what", ["training", "validation"])
-def test_a_loss_of_ones_own_that_does_not_is_told_so(what):
+def test_custom_loss_that_does_not_ignore_nan_labels_is_an_error(what):
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 3, np.nan, Y["size"])}
     made = mtk.MultiTaskModel(network())
     made.compile("sgd", {**LOSSES, "size": squared})
@@ -146,7 +146,7 @@ def test_a_loss_of_ones_own_that_does_not_is_told_so(what):
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_labels_with_a_last_axis_of_one_and_without_may_alternate(eagerly):
+def test_labels_with_and_without_a_last_axis_of_one_may_alternate(eagerly):
     made = mtk.MultiTaskModel(network())
     made.compile("sgd", LOSSES, run_eagerly=eagerly)
     flat = {name: labels.ravel() for name, labels in Y.items()}
@@ -157,8 +157,8 @@ def test_labels_with_a_last_axis_of_one_and_without_may_alternate(eagerly):
         made.train_on_batch(X, y)
 
 
-def test_columns_of_a_table_are_labels_by_name(model):
-    """In whatever order; a matrix of them would be."""
+def test_dataframe_columns_are_labels_by_name(model):
+    """The order of the columns does not matter."""
     table = pd.DataFrame({"kind": Y["kind"], "size": Y["size"][:, 0]})
     weights = pd.DataFrame({"kind": np.ones(12), "size": np.arange(12.0)})
     expected = model.evaluate(X, Y, sample_weight=dict(weights), verbose=0)
@@ -176,13 +176,13 @@ def test_columns_of_a_table_are_labels_by_name(model):
             fit(table.rename(columns={"size": "sizes"}))
 
 
-def test_numbers_of_labels_that_differ_are_named(model):
+def test_unequal_numbers_of_labels_are_named(model):
     with pytest.raises(ValueError, match=r"numbers of rows: \{'size': 5, 'kind': 12\}"):
         model.fit(X, {**Y, "size": Y["size"][:5]}, verbose=0)
 
 
 class Batches(keras.utils.PyDataset):
-    """Two batches of the labels."""
+    """Two batches of the data; counts how often they are read."""
 
     def __init__(self, y):
         super().__init__()
@@ -198,8 +198,8 @@ class Batches(keras.utils.PyDataset):
 
 
 @pytest.mark.parametrize("kind", ["dataset", "sequence", "validation"])
-def test_labels_of_data_sets_that_are_nan_are_named(kind):
-    """Read again once the loss is NaN: the task, the batch and the remedies."""
+def test_nan_labels_in_datasets_are_named(kind):
+    """Once the loss is NaN, the data are read again to name the task and the batch."""
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 9, np.nan, Y["size"])}
     data = Batches(y) if kind == "sequence" else in_form("dataset", y)["x"]
     made = mtk.MultiTaskModel(network())
@@ -210,7 +210,7 @@ def test_labels_of_data_sets_that_are_nan_are_named(kind):
         made.fit(**given, epochs=3, verbose=0)
 
 
-def test_a_loss_that_stays_infinite_has_data_read_again_once():
+def test_data_with_an_infinite_loss_are_read_again_only_once():
     def reads(epochs):
         data = Batches({**Y, "size": np.full_like(Y["size"], np.inf)})
         made = mtk.MultiTaskModel(network())
@@ -221,18 +221,18 @@ def test_a_loss_that_stays_infinite_has_data_read_again_once():
     assert reads(4) - reads(2) == 2 * len(Batches(Y))
 
 
-def test_data_sets_with_labels_that_a_mask_leaves_out_are_fine():
+def test_masked_nan_labels_and_nan_inputs_raise_no_error():
     y = {**Y, "size": np.where(np.arange(12)[:, None] == 9, np.nan, Y["size"])}
     data = tf.data.Dataset.from_tensor_slices((X, y, {"size": np.arange(12) != 9})).batch(6)
     made = mtk.MultiTaskModel(network())
     made.compile("sgd", LOSSES)
     assert np.isfinite(made.fit(data, verbose=0).history["loss"]).all()
-    # Of inputs that are NaN nothing is said.
+    # NaN inputs raise no error.
     broken = tf.data.Dataset.from_tensor_slices((X * np.nan, Y)).batch(6)
     assert np.isnan(made.fit(broken, verbose=0).history["loss"]).all()
 
 
-def test_the_remedies_for_nan_work():
+def test_suggested_fixes_for_nan_labels_work():
     y = {**Y, "size": np.where(np.arange(12)[:, None] % 4 == 3, np.nan, Y["size"])}
     made = mtk.MultiTaskModel(network())
     made.compile("sgd", LOSSES)
@@ -245,7 +245,7 @@ def test_the_remedies_for_nan_work():
     assert np.isfinite(made.fit(X, y, verbose=0).history["loss"]).all()
 
 
-def test_labels_of_one_task_where_another_task_says_so():
+def test_mask_of_one_task_from_the_labels_of_another():
     """Purchases among clicks: a boolean mask from the other task's labels."""
     click = np.arange(12) % 3 > 0
     x = keras.Input((4,))
@@ -262,7 +262,7 @@ def test_labels_of_one_task_where_another_task_says_so():
         np.testing.assert_array_equal(one, two)
 
 
-def test_data_that_do_not_fit_into_memory_are_named(monkeypatch):
+def test_data_larger_than_memory_are_refused(monkeypatch):
     monkeypatch.setattr("mtk.data.sources.os.sysconf", lambda name: 10)
     with pytest.raises(ValueError, match=r"train split takes .*mtk\.workloads\.Datasets"):
         mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], (X, Y["size"]), 0.2, 0.2)
@@ -278,15 +278,15 @@ def test_memory_mapped_arrays_stay_on_disk(tmp_path, monkeypatch):
     np.testing.assert_array_equal(x, X)
 
 
-def test_arrays_of_objects_are_named():
+def test_object_arrays_are_refused():
     ragged = np.array([[1.0], [1.0, 2.0]], dtype=object)
     with pytest.raises(ValueError, match="Python objects"):
         mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], (ragged, X[:2]), 0.2, 0.2)
 
 
 @pytest.mark.parametrize("texts", [["a", "bc"], [b"a", b"bc"]])
-def test_texts_that_are_objects_are_read(texts):
-    """As columns of pandas are, and what `tf.data` gives as arrays."""
+def test_object_arrays_of_strings_are_read(texts):
+    """Columns of pandas and arrays from `tf.data` are of this form."""
     split = (np.array(texts * 6, dtype=object), {"size": X[:12, :1]})
     data = mtk.workloads.Arrays(network, [mtk.Task("size", "mse")], split, 0.25, 0.25)
     x, _ = next(iter(data.validation(3)))
@@ -299,7 +299,7 @@ def test_texts_that_are_objects_are_read(texts):
 @pytest.mark.parametrize(
     ("kind", "words"), [("datetime64[s]", "dates"), ("timedelta64[s]", "time spans")]
 )
-def test_labels_that_are_times_are_named(model, kind, words):
+def test_datetime_labels_are_refused(model, kind, words):
     times = np.arange(12).astype(kind)
     with pytest.raises(ValueError, match=f"'size' are {words}.*numbers"):
         model.fit(X, {**Y, "size": times}, verbose=0)

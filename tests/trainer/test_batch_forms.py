@@ -1,4 +1,4 @@
-"""The three forms of a batch, and every way to get them wrong."""
+"""Parsing of the three forms of a batch, and errors for all other forms."""
 
 import numpy as np
 import pytest
@@ -10,33 +10,33 @@ NAMES = ["a", "b"]
 X, Y, IDS = tf.zeros((4, 2)), tf.ones(4), tf.constant([0, 1, 1, 0])
 
 
-def test_shared_input_is_one_share():
-    (share,) = batches.parse((X, {"b": Y, "a": Y}, {"b": Y}), NAMES)
-    assert [label.task for label in share.labels] == [0, 1]
-    assert share.labels[0].mask is None
-    assert share.labels[1].mask is Y
+def test_shared_input_gives_one_sub_batch():
+    (sub_batch,) = batches.parse((X, {"b": Y, "a": Y}, {"b": Y}), NAMES)
+    assert [label.task for label in sub_batch.labels] == [0, 1]
+    assert sub_batch.labels[0].mask is None
+    assert sub_batch.labels[1].mask is Y
 
 
-def test_own_input_is_a_share_each():
+def test_separate_inputs_give_one_sub_batch_per_task():
     one, two = batches.parse({"b": (X, Y, Y), "a": (X, Y)}, NAMES)
     assert (one.labels[0].task, two.labels[0].task) == (0, 1)
     assert two.labels[0].mask is Y
 
 
-def test_mixed_batch_tells_whose_example_it_is():
-    (share,) = batches.parse((X, Y, IDS), NAMES)
-    members = np.stack([label.member for label in share.labels])
+def test_mixed_batch_assigns_examples_to_tasks():
+    (sub_batch,) = batches.parse((X, Y, IDS), NAMES)
+    members = np.stack([label.member for label in sub_batch.labels])
     np.testing.assert_array_equal(members, [[1, 0, 0, 1], [0, 1, 1, 0]])
 
 
-def test_nones_of_keras_are_dropped():
-    (share,) = batches.parse((X, {"a": Y, "b": Y}, None), NAMES)
-    assert len(share.labels) == 2
+def test_none_as_sample_weight_is_ignored():
+    (sub_batch,) = batches.parse((X, {"a": Y, "b": Y}, None), NAMES)
+    assert len(sub_batch.labels) == 2
 
 
-def test_one_task_may_have_plain_labels():
-    (share,) = batches.parse((X, Y), ["a"])
-    assert share.labels[0].y_true is Y
+def test_single_task_may_have_labels_without_a_dict():
+    (sub_batch,) = batches.parse((X, Y), ["a"])
+    assert sub_batch.labels[0].y_true is Y
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each form of a batch works by the order of the tasks, or is refused with what to write."""
+"""Every form of labels, masks, outputs and inputs trains the same, or is refused with a hint."""
 
 import functools
 import itertools
@@ -23,9 +23,9 @@ LABELS = list(Y.values())
 
 
 @functools.cache
-def of_one_task():
-    """The weights after two steps on one task, its labels and outputs in a dict."""
-    return after(model_of(network(dict, "a"), "a"), X, {"a": Y["a"]})
+def weights_of_one_task():
+    """Returns the weights after two steps on one task, with labels and outputs in dicts."""
+    return trained_weights(model_of(network(dict, "a"), "a"), X, {"a": Y["a"]})
 
 
 def network(form=dict, tasks="abc"):
@@ -44,20 +44,20 @@ def model_of(net=None, tasks="abc", combiner=None, **compiled):
     return model
 
 
-def after(model, *data, **options):
-    """Trains an epoch of two steps."""
+def trained_weights(model, *data, **options):
+    """Returns the weights after an epoch of two steps."""
     model.fit(*data, batch_size=SIZE // 2, shuffle=False, verbose=0, **options)
     return model.network.get_weights()
 
 
-def after_batch(model, *data):
-    """Trains one step on a batch of a dataset: Keras wants weights of all tasks with arrays."""
+def trained_weights_on_one_batch(model, *data):
+    """Returns the weights after a step on a dataset: arrays would need weights of all tasks."""
     model.fit(tf.data.Dataset.from_tensors(data), verbose=0)
     return model.network.get_weights()
 
 
 def works_or_is_refused(run, expected, instead):
-    """Either the weights are the expected ones, or the error shows the form to write."""
+    """Asserts that the weights are the expected ones, or that the error shows a correct form."""
     try:
         found = run()
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
@@ -68,7 +68,7 @@ def works_or_is_refused(run, expected, instead):
 
 @pytest.fixture(scope="module")
 def expected():
-    return after(model_of(), X, Y)
+    return trained_weights(model_of(), X, Y)
 
 
 # Labels.
@@ -80,11 +80,11 @@ def expected():
     ids=["list", "tuple", "matrix"],
 )
 def test_labels_without_names(expected, labels):
-    works_or_is_refused(lambda: after(model_of(), X, labels), expected, r"\{")
+    works_or_is_refused(lambda: trained_weights(model_of(), X, labels), expected, r"\{")
 
 
 @pytest.fixture(scope="module")
-def of_one_batch():
+def weights_of_one_batch():
     """The weights after a step on one batch."""
     model = model_of()
     model.train_on_batch(X, Y)
@@ -92,48 +92,50 @@ def of_one_batch():
 
 
 @pytest.mark.parametrize("labels", [LABELS, tuple(LABELS)], ids=["list", "tuple"])
-def test_labels_without_names_on_one_batch(of_one_batch, labels):
+def test_labels_without_names_in_train_on_batch(weights_of_one_batch, labels):
     model = model_of()
 
     def run():
         model.train_on_batch(X, labels)
         return model.network.get_weights()
 
-    works_or_is_refused(run, of_one_batch, r"\{")
+    works_or_is_refused(run, weights_of_one_batch, r"\{")
 
 
 def test_labels_of_unknown_tasks(expected):
-    works_or_is_refused(lambda: after(model_of(), X, {**Y, "d": Y["a"]}), expected, "'d'")
+    works_or_is_refused(lambda: trained_weights(model_of(), X, {**Y, "d": Y["a"]}), expected, "'d'")
 
 
 def test_labels_in_another_order(expected):
-    zoo.assert_close(after(model_of(), X, dict(reversed(Y.items()))), expected, 0.0)
+    zoo.assert_close(trained_weights(model_of(), X, dict(reversed(Y.items()))), expected, 0.0)
 
 
 ROUNDED = {task: y.astype("float16").astype("float32") for task, y in Y.items()}
 
 
 @pytest.fixture(scope="module")
-def of_rounded():
-    """The weights after training on labels that half precision holds."""
-    return after(model_of(run_eagerly=True), X, ROUNDED)
+def weights_of_rounded_labels():
+    """The weights after training on labels that float16 represents exactly."""
+    return trained_weights(model_of(run_eagerly=True), X, ROUNDED)
 
 
 @pytest.mark.parametrize("dtype", some(["float64", "float16"], ["float64"]))
-def test_labels_of_other_types(of_rounded, dtype):
+def test_labels_of_other_dtypes(weights_of_rounded_labels, dtype):
     given = {task: y.astype(dtype) for task, y in ROUNDED.items()}
-    zoo.assert_close(after(model_of(), X, given), of_rounded, 1e-6)
+    zoo.assert_close(trained_weights(model_of(), X, given), weights_of_rounded_labels, 1e-6)
 
 
 @pytest.fixture(scope="module")
 def without_labels_of_b():
-    """The weights after a step in which a mask leaves out one task."""
-    return after_batch(model_of(run_eagerly=True), X, Y, {"b": np.zeros(SIZE, "float32")})
+    """The weights after a step in which a mask excludes one task."""
+    return trained_weights_on_one_batch(
+        model_of(run_eagerly=True), X, Y, {"b": np.zeros(SIZE, "float32")}
+    )
 
 
 @pytest.mark.filterwarnings("ignore:No task depends on these variables")
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_none_is_a_task_without_labels(without_labels_of_b, eagerly):
+def test_none_as_labels_means_no_labels(without_labels_of_b, eagerly):
     model = model_of(run_eagerly=eagerly)
 
     def run():
@@ -147,17 +149,19 @@ def test_masks_in_a_list(expected):
     ones = [np.ones(SIZE, "float32")] * 3
 
     def run():
-        return after(model_of(), X, Y, sample_weight=ones)
+        return trained_weights(model_of(), X, Y, sample_weight=ones)
 
     works_or_is_refused(run, expected, r"\{")
 
 
 @pytest.mark.slow
-def test_one_weight_for_all_tasks():
+def test_one_sample_weight_for_all_tasks():
     weights = np.linspace(0.1, 1.0, SIZE).astype("float32")
     eager = model_of(run_eagerly=True)
-    each = after(eager, X, Y, sample_weight=dict.fromkeys("abc", weights))
-    works_or_is_refused(lambda: after(model_of(), X, Y, sample_weight=weights), each, r"\{")
+    each = trained_weights(eager, X, Y, sample_weight=dict.fromkeys("abc", weights))
+    works_or_is_refused(
+        lambda: trained_weights(model_of(), X, Y, sample_weight=weights), each, r"\{"
+    )
 
 
 # Outputs.
@@ -169,14 +173,16 @@ UNNAMED = list(itertools.product([list, tuple], GIVEN))
 
 @pytest.mark.parametrize(("form", "given"), some(UNNAMED, [UNNAMED[3]]))
 def test_outputs_without_names(expected, form, given):
-    run = lambda: after(model_of(network(form)), X, GIVEN[given])  # noqa: E731
+    run = lambda: trained_weights(model_of(network(form)), X, GIVEN[given])  # noqa: E731
     works_or_is_refused(run, expected, r"dict|\{")
 
 
-def test_one_tensor_is_no_output_of_several_tasks():
-    """Its columns are no one's: it serves only where each example belongs to one task."""
+def test_single_output_tensor_for_several_tasks_is_refused():
+    """A single tensor is allowed only where each example belongs to one task."""
     with pytest.raises(ValueError, match=r"dict|\{"):
-        after(model_of(network(lambda outputs: layers.Concatenate()(list(outputs)))), X, Y)
+        trained_weights(
+            model_of(network(lambda outputs: layers.Concatenate()(list(outputs)))), X, Y
+        )
 
 
 FORMS = {"dict": dict, "list": list, "plain": lambda outputs: next(iter(outputs))}
@@ -185,13 +191,13 @@ PAIRS = list(itertools.product(FORMS, ONE))
 
 
 @pytest.mark.parametrize(("form", "labels"), some(PAIRS, PAIRS[::4]))
-def test_every_form_for_one_task(form, labels):
+def test_every_form_of_one_task(form, labels):
     form, labels = FORMS[form], ONE[labels]
-    run = lambda: after(model_of(network(form, "a"), "a"), X, labels)  # noqa: E731
-    works_or_is_refused(run, of_one_task(), r"dict|\{")
+    run = lambda: trained_weights(model_of(network(form, "a"), "a"), X, labels)  # noqa: E731
+    works_or_is_refused(run, weights_of_one_task(), r"dict|\{")
 
 
-# Masks and ids of tasks.
+# Masks and task ids.
 
 MASK = np.array([1, 0, 1, 1, 0, 1] * 2)
 
@@ -200,19 +206,19 @@ MASK = np.array([1, 0, 1, 1, 0, 1] * 2)
 def masked(dtype, tasks="a"):
     mask = MASK.astype(dtype)
     if tasks == "a":
-        return after(model_of(network(dict, "a"), "a"), X, Y["a"], sample_weight=mask)
-    return after_batch(model_of(), X, Y, {"b": mask})
+        return trained_weights(model_of(network(dict, "a"), "a"), X, Y["a"], sample_weight=mask)
+    return trained_weights_on_one_batch(model_of(), X, Y, {"b": mask})
 
 
 @pytest.mark.parametrize("dtype", some(["int32", "int64", "uint8", bool, "float64"], ["int64"]))
-def test_a_mask_of_any_type_for_one_task(dtype):
+def test_mask_of_any_dtype_for_one_task(dtype):
     zoo.assert_close(masked(dtype), masked("float32"), 0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", some(["int32", "int64", "uint8", bool], ["uint8"]))
-def test_a_mask_of_any_type_for_several_tasks(dtype):
-    # Graphs that are rewritten differ by rounding.
+def test_mask_of_any_dtype_for_several_tasks(dtype):
+    # Graph rewriting changes rounding.
     zoo.assert_close(masked(dtype, "abc"), masked("float32", "abc"), 1e-7)
 
 
@@ -229,7 +235,7 @@ def mixed(ids, **compiled):
 IDS = np.array([0, 1, 1, 0, 1, 1] * 2)
 
 
-def test_ids_of_any_integers():
+def test_task_ids_of_any_integer_dtype():
     expected = mixed(IDS.astype("int32"), run_eagerly=True)
     for dtype in ("int64", "uint8", "int8"):
         zoo.assert_close(mixed(IDS.astype(dtype), run_eagerly=True), expected, 0.0)
@@ -243,27 +249,27 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(("offset", "compiled"), some(OUT_OF_RANGE, OUT_OF_RANGE[::4]))
-def test_ids_out_of_range_are_refused(offset, compiled):
+def test_task_ids_out_of_range_are_refused(offset, compiled):
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="(?i)task"):
         mixed((IDS + offset).astype("int32"), **compiled)
 
 
-def test_ids_out_of_range_are_refused_in_an_evaluation():
+def test_task_ids_out_of_range_are_refused_in_evaluate():
     model = model_of(network(lambda outputs: next(iter(outputs)), "a"), "ab")
     data = tf.data.Dataset.from_tensor_slices((X, Y["a"], IDS + 1)).batch(SIZE)
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="(?i)task"):
         model.evaluate(data, verbose=0)
 
 
-def test_a_data_set_without_labels_is_named():
+def test_dataset_without_labels_is_refused():
     with pytest.raises(ValueError, match=r"A batch must be .*Received: .*float32"):
         model_of().fit(tf.data.Dataset.from_tensors(X), verbose=0)
 
 
-# Inputs of their own.
+# Separate inputs.
 
 
-def test_inputs_of_their_own_in_any_order():
+def test_separate_inputs_in_any_order():
     def run(parts):
         model = model_of(combiner=MGDA(), run_eagerly=True)
         model.fit(tf.data.Dataset.from_tensors(parts), verbose=0)
@@ -303,7 +309,7 @@ INPUTS = list(itertools.product(["ragged", "sparse"], [1, 3], [StaticWeights, MG
 
 
 @pytest.mark.parametrize(("form", "micro_batches", "combiner"), some(INPUTS, [INPUTS[4]]))
-def test_inputs_that_are_not_dense(form, micro_batches, combiner):
+def test_sparse_and_ragged_inputs(form, micro_batches, combiner):
     lengths = 4 - (TOKENS[:, ::-1] != 0).argmax(axis=1) * (TOKENS != 0).any(axis=1)
     given = {
         "sparse": lambda: tf.sparse.from_dense(TOKENS),
@@ -325,15 +331,15 @@ def test_inputs_that_are_not_dense(form, micro_batches, combiner):
         zoo.assert_close(run(given, 1), expected, 1e-6)
 
 
-# One batch at a time, and generators.
+# `train_on_batch`, `test_on_batch`, `predict_on_batch`, and generators.
 
 
 SINGLE = list(itertools.product(["a", "abc"], [False, True]))
 
 
 @pytest.mark.parametrize(("tasks", "eagerly"), some(SINGLE, [("a", True)]))
-def test_numpy_arrays_on_one_batch(tasks, eagerly):
-    """Of one task the labels may come without a dict."""
+def test_on_batch_methods_with_numpy_arrays(tasks, eagerly):
+    """The labels of a single task may be given without a dict."""
     labels = Y["a"] if tasks == "a" else Y
     reference = model_of(network(dict, tasks), tasks, run_eagerly=True)
     reference.fit(X, labels, batch_size=SIZE, verbose=0)
@@ -349,7 +355,7 @@ def test_numpy_arrays_on_one_batch(tasks, eagerly):
 
 
 @pytest.mark.parametrize("eagerly", some([False, True], [True]))
-def test_one_batch_with_weights_and_an_integer_mask(eagerly):
+def test_train_on_batch_with_an_integer_mask(eagerly):
     results = []
     for mask in (MASK, MASK.astype("float32")):
         model = model_of(network(dict, "a"), "a", run_eagerly=eagerly)
@@ -361,7 +367,7 @@ def test_one_batch_with_weights_and_an_integer_mask(eagerly):
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("eagerly", some([False, True], [True]))
 @pytest.mark.parametrize("steps", some([2, 5], [5]))
-def test_a_generator_that_ends_early(steps, eagerly):
+def test_generator_that_ends_early(steps, eagerly):
     """The training ends, or an error says that there were too few batches."""
 
     def batches():
@@ -377,8 +383,8 @@ def test_a_generator_that_ends_early(steps, eagerly):
 
 
 @pytest.mark.parametrize("what", ["fit", "evaluate"])
-def test_a_generator_that_was_read_before(what):
-    """Again no UnboundLocalError."""
+def test_exhausted_generator(what):
+    """It raises a clear error, not an UnboundLocalError."""
     generator = ((X, Y) for _ in range(2))
     assert len(list(generator)) == 2
     with pytest.raises(ValueError, match="(?i)batch|empty|generator"):
@@ -386,7 +392,7 @@ def test_a_generator_that_was_read_before(what):
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_the_train_function_ends_with_its_iterator(eagerly):
+def test_train_function_ends_with_its_iterator(eagerly):
     model = model_of(run_eagerly=eagerly)
     model.make_train_function()
     with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):

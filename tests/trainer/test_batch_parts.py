@@ -1,4 +1,4 @@
-"""A batch in parts that a combiner compares, against the gradients of each part by itself."""
+"""Combiners that compare parts of a batch, against gradients of each part on its own."""
 
 import keras
 import numpy as np
@@ -42,8 +42,8 @@ def whole_labels(batch):
     return x, {**y, "size": tf.where(tf.math.is_nan(y["size"]), 0.0, y["size"])}
 
 
-def by_hand(network, x, y, number):
-    """Returns the gradients `(P, K)` of each part by itself, a list of arrays each."""
+def gradients_of_parts(network, x, y, number):
+    """Returns the gradients of each part and task: P lists of K lists of arrays."""
     found = []
     for part in range(number):
         with tf.GradientTape(persistent=True) as tape:
@@ -71,14 +71,14 @@ def shared_rows(network, found):
     )
 
 
-WAYS = ["unrolled", "loop", "vectorized"]
+STRATEGIES = ["unrolled", "loop", "vectorized"]
 
 
-@pytest.mark.parametrize("way", some(WAYS, ["unrolled"]))
-def test_a_step_of_modo_is_that_of_the_gradients_of_each_part(way):
-    model = model_of(combiners.MoDo(2.0), gradients=way)
+@pytest.mark.parametrize("strategy", some(STRATEGIES, ["unrolled"]))
+def test_modo_step_equals_its_definition_from_gradients_of_parts(strategy):
+    model = model_of(combiners.MoDo(2.0), gradients=strategy)
     x, y = whole_labels(networks.batch("convolutional", SIZE))
-    before, found = values(model), by_hand(model.network, x, y, 3)
+    before, found = values(model), gradients_of_parts(model.network, x, y, 3)
     rows = shared_rows(model.network, found).astype(float)
     slope = rows[0] @ (rows[1].T @ np.full(3, 1 / 3)) + 0.1 / 3
     weights = np.full(3, 1 / 3) - 2.0 * slope
@@ -101,8 +101,8 @@ def test_a_step_of_modo_is_that_of_the_gradients_of_each_part(way):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(["AutoLambda", "MOML"], ["AutoLambda"]))
-def test_weighted_halves_are_the_weighted_batch(name):
-    """Where no step is taken with them, equal weights are static ones."""
+def test_halves_with_equal_weights_equal_static_weights(name):
+    """At a learning rate of zero the weights stay equal, as with static weights."""
     batch = whole_labels(networks.batch("convolutional", SIZE))
     halves = model_of(getattr(combiners, name)(0.0))
     static = model_of(combiners.StaticWeights(), run_eagerly=True)
@@ -125,7 +125,7 @@ def test_micro_batches_of_parts():
 
 @pytest.mark.slow
 def test_a_task_with_labels_in_some_parts_only():
-    """Its labels train its head; the trunk, where they are in the part that is descended."""
+    """Its labels train its head; they train the trunk only if they are in the third part."""
     x, y = whole_labels(networks.batch("convolutional", SIZE))
     for part, has_weight in ((0, False), (2, True)):
         mask = {"left": tf.cast(tf.range(SIZE) % 3 == part, tf.float32)}
@@ -152,14 +152,14 @@ def test_sums_of_losses_keep_their_scale():
 
 
 class Looking(mtk.MultiTaskModel):
-    """Keeps what its metrics are told."""
+    """Records the arguments of `compute_metrics`."""
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.seen = x, y, y_pred, sample_weight
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
-def test_metrics_see_the_batch_as_it_was():
+def test_metrics_see_the_undivided_batch():
     x, y, mask = networks.batch("dense", SIZE)
     keras.utils.set_random_seed(3)
     network = networks.dense()
@@ -174,7 +174,7 @@ def test_metrics_see_the_batch_as_it_was():
     assert predictions["left"].shape == (SIZE, 3)
 
 
-def own_inputs():
+def separate_inputs():
     data = {}
     for seed, name in enumerate(networks.TASKS):
         x, y, _ = networks.batch("dense", SIZE, seed=seed)
@@ -183,20 +183,20 @@ def own_inputs():
 
 
 @pytest.mark.parametrize("name", some(["MoDo", "SDMGrad", "AutoLambda", "MOML", "FORUM"], []))
-def test_tasks_with_inputs_of_their_own(name):
+def test_separate_inputs(name):
     model = model_of(getattr(combiners, name)(), networks.dense)
     before = values(model)
-    fit(model, own_inputs(), 2)
+    fit(model, separate_inputs(), 2)
     weights = model.last_weights.numpy()
     assert (weights >= 0).all()
-    if name != "FORUM":  # Its gradients of both halves add up as far as they conflict.
+    if name != "FORUM":  # The weights of FORUM need not sum to one.
         assert weights.sum() == pytest.approx(1)
     assert all(np.isfinite(v).all() for v in values(model))
     assert any((one != two).any() for one, two in zip(values(model), before, strict=True))
 
 
-def test_a_mixed_batch_in_the_order_of_its_tasks():
-    """Each part has examples of both, though the first half is of one task."""
+def test_mixed_batch_sorted_by_task():
+    """Each part has examples of both tasks, though the batch is sorted by task."""
     inputs = keras.Input((6,))
     trunk = keras.layers.Dense(4, "tanh", name="trunk")(inputs)
     network = keras.Model(inputs, keras.layers.Dense(3, name="out")(trunk))
@@ -210,7 +210,7 @@ def test_a_mixed_batch_in_the_order_of_its_tasks():
 
 
 @pytest.mark.slow
-def test_one_task():
+def test_single_task():
     inputs = keras.Input((6,))
     network = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -223,7 +223,7 @@ def test_one_task():
 
 
 @pytest.mark.parametrize("kind", ["dense", "ragged", "sparse"])
-def test_divided_and_joined_again(kind):
+def test_dividing_and_joining_inputs(kind):
     dense = tf.reshape(tf.range(1, 25), (12, 2))
     whole = {
         "dense": dense,
@@ -245,7 +245,7 @@ def test_divided_and_joined_again(kind):
 
 
 @pytest.mark.slow
-def test_a_batch_that_does_not_divide():
+def test_indivisible_batch_is_refused():
     x, y = whole_labels(networks.batch("convolutional", 10))
     model = model_of(combiners.MoDo())
     with pytest.raises(
@@ -256,7 +256,7 @@ def test_a_batch_that_does_not_divide():
         ValueError, match="10 examples cannot be split into 3 equal parts.*combiner compares"
     ):
         fit(model, (x, y))
-    unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)  # The last one has one.
+    unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)  # The last batch has one example.
     with pytest.raises(tf.errors.InvalidArgumentError, match="does not divide into 3 parts"):
         model.fit(unknown, verbose=0)
     micro = model_of(combiners.MoDo(), micro_batches=2)
@@ -276,6 +276,6 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_wrappers_refuse(name):
+def test_wrappers_refuse_combiners_that_compare_parts(name):
     with pytest.raises(ValueError, match=f"MoDo compares 3 parts of each batch, but {name}"):
         WRAPPERS[name](combiners.MoDo())

@@ -1,4 +1,4 @@
-"""Steps on some of the tasks, static steps before a method, state of the gradients' size."""
+"""Task subsets, warm-up with static weights, and saved state of wrapped combiners."""
 
 import keras
 import numpy as np
@@ -28,21 +28,21 @@ def values(model):
     return [v.numpy() for v in model.network.trainable_variables]
 
 
-def without(batch, tasks):
-    """Returns the batch with labels of these tasks alone."""
+def with_labels_of(batch, tasks):
+    """Returns the batch with labels of these tasks only."""
     x, y, mask = batch
     mask = {name: tf.ones(len(x)) * mask.get(name, 1.0) for name in networks.TASKS}
     return x, y, {name: mask[name] * float(name in tasks) for name in mask}
 
 
 @pytest.mark.parametrize("strategy", some(["unrolled", "vectorized"], ["unrolled"]))
-def test_a_subset_is_a_step_on_a_batch_with_those_labels_alone(strategy):
+def test_subset_equals_a_batch_with_only_those_labels(strategy):
     batch = networks.batch("dense")
     subset = model_of(combiners.TaskSubset(combiners.UPGrad(), 2, seed=1), gradients=strategy)
     chosen = subset.combiner.chosen_tasks(tf.ones(3, tf.bool)).numpy()
     fit(subset, batch)
     alone = model_of(combiners.UPGrad(), eagerly=True, gradients=strategy)
-    fit(alone, without(batch, [networks.TASKS[k] for k in chosen]))
+    fit(alone, with_labels_of(batch, [networks.TASKS[k] for k in chosen]))
     for one, other in zip(values(subset), values(alone), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     np.testing.assert_allclose(subset.last_weights, alone.last_weights, atol=1e-5)
@@ -50,27 +50,28 @@ def test_a_subset_is_a_step_on_a_batch_with_those_labels_alone(strategy):
 
 
 @pytest.mark.slow
-def test_a_subset_of_a_method_that_changes_gradients():
+def test_subset_of_a_combiner_that_changes_gradients():
     batch = networks.batch("dense")
     wrapped = combiners.TaskSubset(combiners.PerLayer(combiners.MGDA()), 2, seed=1)
     subset, alone = model_of(wrapped), model_of(combiners.PerLayer(combiners.MGDA()))
     chosen = subset.combiner.chosen_tasks(tf.ones(3, tf.bool)).numpy()
     fit(subset, batch)
-    fit(alone, without(batch, [networks.TASKS[k] for k in chosen]))
+    fit(alone, with_labels_of(batch, [networks.TASKS[k] for k in chosen]))
     for one, other in zip(values(subset), values(alone), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("strategy", "way"), some([("auto", "_picked"), ("loop", "_looped")], [("loop", "_looped")])
+    ("strategy", "function"),
+    some([("auto", "_picked"), ("loop", "_looped")], [("loop", "_looped")]),
 )
-def test_a_subset_makes_as_many_passes(monkeypatch, strategy, way):
-    """The backward passes through the trunk are those of the chosen tasks."""
+def test_subset_takes_backward_passes_of_chosen_tasks_only(monkeypatch, strategy, function):
+    """Only the chosen tasks have a backward pass through the trunk."""
     seen = []
-    passes = getattr(gradients, way)
+    passes = getattr(gradients, function)
     monkeypatch.setattr(
-        gradients, way, lambda *given: seen.append(given[3].shape[0]) or passes(*given)
+        gradients, function, lambda *given: seen.append(given[3].shape[0]) or passes(*given)
     )
     subset = combiners.TaskSubset(combiners.UPGrad(), 2)
     fit(model_of(subset, gradients=strategy), networks.batch("dense"))
@@ -78,7 +79,7 @@ def test_a_subset_makes_as_many_passes(monkeypatch, strategy, way):
 
 
 @pytest.mark.slow
-def test_a_warm_up_is_scalarization_and_then_the_method():
+def test_warm_up_is_static_weights_and_then_the_method():
     batch = networks.batch("dense")
     weights = {"left": 1, "right": 2, "size": 1}
     warm, static = (
@@ -108,7 +109,7 @@ KEPT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
-def test_state_within_a_combiner_is_saved_with_the_model(name, tmp_path):
+def test_state_of_wrapped_combiners_is_saved_with_the_model(name, tmp_path):
     batch = networks.batch("dense")
     model = model_of(KEPT[name]())
     fit(model, batch, 3)

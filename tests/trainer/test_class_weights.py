@@ -1,4 +1,4 @@
-"""Weights of classes, given to `fit` or to a task, are Keras' sample weights by class."""
+"""Class weights, given to `fit` or to a task, equal sample weights by class."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def network():
 
 
 def fitted(losses=LOSSES, y=Y, combiner=None, eagerly=True, **options):
-    """Trains without a graph: a few steps take less time than tracing one."""
+    """Trains eagerly by default: a few steps take less time than tracing one."""
     model = mtk.MultiTaskModel(network(), combiner=combiner)
     weighted = {"flag": ["accuracy"], "kind": []}
     model.compile("sgd", losses, weighted_metrics=weighted, run_eagerly=eagerly)
@@ -40,19 +40,19 @@ def fitted(losses=LOSSES, y=Y, combiner=None, eagerly=True, **options):
 
 @pytest.fixture(scope="module")
 def by_class():
-    """The weights and the history with weights of classes."""
+    """Weights and history of training with class weights."""
     return fitted(class_weight=GIVEN)
 
 
 @pytest.fixture(scope="module")
 def by_example():
-    """Those with the same weights, given for each example."""
+    """Weights and history of training with the same weights per example."""
     return fitted(sample_weight=WEIGHTS)
 
 
 @pytest.fixture(scope="module")
 def plain():
-    """Those without any."""
+    """Weights and history of training without any of them."""
     return fitted()
 
 
@@ -61,7 +61,7 @@ def assert_equal(one, two):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-def test_weights_of_classes_are_sample_weights(by_class, by_example, plain):
+def test_class_weights_equal_sample_weights(by_class, by_example, plain):
     each = ({"class_weight": GIVEN}, {"sample_weight": WEIGHTS})
     by_pcgrad = [
         fitted(combiner=mtk.combiners.PCGrad(), eagerly="sample_weight" in given, **given)
@@ -74,7 +74,7 @@ def test_weights_of_classes_are_sample_weights(by_class, by_example, plain):
     assert np.abs(by_class[0][0] - plain[0][0]).max() > 1e-4
 
 
-def test_they_multiply_sample_weights():
+def test_class_weights_multiply_sample_weights():
     half = {name: 0.5 * weights for name, weights in WEIGHTS.items()}
     halves = dict.fromkeys(Y, np.full(24, 0.5, "float32"))
     assert_equal(fitted(class_weight=GIVEN, sample_weight=halves)[0], fitted(sample_weight=half)[0])
@@ -87,13 +87,13 @@ def test_one_hot_labels(by_class):
 
 
 @pytest.mark.slow
-def test_evaluation_does_not_see_them():
+def test_class_weights_do_not_affect_evaluation():
     logs = fitted(class_weight=GIVEN, validation_data=(X, Y), epochs=1)[1]
     plain = fitted(sample_weight=WEIGHTS, validation_data=(X, Y), epochs=1)[1]
     assert logs["val_kind_loss"] == pytest.approx(plain["val_kind_loss"], rel=1e-5)
 
 
-def test_those_of_a_task_are_those_of_fit():
+def test_class_weights_of_a_task_equal_those_of_fit():
     found = []
     for own, of_fit in ((GIVEN, None), ({}, GIVEN), ({"kind": {1: 9.0}}, GIVEN)):
         tasks = [mtk.Task(n, loss, class_weight=own.get(n)) for n, loss in LOSSES.items()]
@@ -106,7 +106,7 @@ def test_those_of_a_task_are_those_of_fit():
     assert_equal(found[0], found[2])
 
 
-def test_a_missing_label_has_no_class():
+def test_missing_labels_have_no_class_weight():
     y = {**Y, "flag": np.where(np.arange(24)[:, None] % 3, Y["flag"], np.nan)}
     tasks = [
         mtk.Task("kind", LOSSES["kind"]),
@@ -119,20 +119,20 @@ def test_a_missing_label_has_no_class():
 
 
 @pytest.mark.slow
-def test_another_fit_has_other_weights(by_class, plain):
+def test_class_weights_apply_to_one_fit_only(by_class, plain):
     model = mtk.MultiTaskModel(network())
     model.compile("sgd", LOSSES)
     model.fit(X, Y, **FIT)
     between = model.network.get_weights()
     model.fit(X, Y, class_weight=GIVEN, **FIT)
-    # The first one counted all classes alike.
+    # The first `fit` weighted all classes equally.
     assert_equal(between, plain[0])
     model.network.set_weights(network().get_weights())
     model.fit(X, Y, class_weight=GIVEN, **FIT)
     assert_equal(model.network.get_weights(), by_class[0])
 
 
-def test_files_keep_them():
+def test_class_weights_are_serialized():
     task = mtk.Task("flag", "binary_crossentropy", class_weight={1: 3.0})
     config = keras.saving.serialize_keras_object(task)
     assert keras.saving.deserialize_keras_object(config).class_weight == {1: 3.0}
@@ -149,12 +149,12 @@ def test_files_keep_them():
         ([{1: 2.0}], "list of 1 item"),
     ],
 )
-def test_what_does_not_fit_is_named(given, words):
+def test_invalid_class_weights_are_named(given, words):
     with pytest.raises(ValueError, match=words):
         fitted(class_weight=given)
 
 
-def test_labels_without_classes_are_named():
+def test_class_weights_need_class_labels():
     x = keras.Input((4,))
     model = mtk.MultiTaskModel(keras.Model(x, layers.Reshape((2, 2, 1))(x)))
     model.compile("sgd", lambda y, p: tf.reduce_mean((y - p) ** 2, axis=[1, 2, 3]))

@@ -1,4 +1,4 @@
-"""A model that is compiled in Keras' way trains as Keras trains its network."""
+"""A model compiled with losses, metrics and weights trains as Keras trains its network."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from tests.quick import slow, some
 from tests.trainer import zoo
 from tests.trainer.test_against_keras import WEIGHTS, on_dense_gradients
 
-# Keras cannot weigh examples whose losses have more axes.
+# Keras does not support weights per example where losses have more axes.
 OF_POSITIONS = ("masked_sequence", "dense_outputs")
 KINDS = [name for name in zoo.KINDS if name not in OF_POSITIONS]
 
@@ -29,17 +29,17 @@ def fitted(model, problem, arguments, **of_fit):
     ).history
 
 
-# By default `test_program_forms.py` has programs with such weights.
+# By default `test_program_forms.py` covers sample weights.
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_and_loss_are_those_of_keras(kind):
-    """Also with sample weights, of which some are zero: in Keras these are no masks."""
+def test_weights_and_loss_equal_keras(kind):
+    """Sample weights of zero are not masks, as in Keras."""
     rng = np.random.default_rng(1)
     weights = {}
     one, two = zoo.build(kind), zoo.build(kind)
     for name, labels in one.y.items():
         weights[name] = rng.choice([0.0, 0.5, 3.0], len(labels)).astype("float32")
-    # Without a graph: Keras takes twenty steps sooner than it traces one.
+    # Eagerly, because twenty steps take Keras less time than tracing one.
     expected = fitted(one.network, one, {"run_eagerly": True}, sample_weight=weights)
     found = fitted(mtk.MultiTaskModel(two.network), two, {}, sample_weight=weights)
     pairs = (zoo.values(two.network), zoo.values(one.network))
@@ -71,7 +71,7 @@ IN_FORM = {
 }
 
 
-# Keras, too, wants a dict for outputs that are one.
+# For dict outputs, Keras also needs dict arguments.
 HISTORIES = [
     (outputs, given, weighted, eagerly)
     for outputs, given in [("dict", "dict"), *itertools.product(["list", "tuple"], IN_FORM)]
@@ -79,12 +79,12 @@ HISTORIES = [
     for eagerly in (False, True)
     if given != "tuple"
 ]
-# `test_program_forms.py` has graphs, dicts and weights of losses.
+# `test_program_forms.py` covers graphs, dicts and loss weights.
 QUICK = [("list", "list", False, True)]
 
 
 @pytest.mark.parametrize(("outputs", "given", "weighted", "eagerly"), some(HISTORIES, QUICK))
-def test_histories_are_those_of_keras(outputs, given, weighted, eagerly):
+def test_history_equals_keras(outputs, given, weighted, eagerly):
     form = IN_FORM[given]
     arguments = {
         "loss": form(LOSSES),
@@ -98,7 +98,7 @@ def test_histories_are_those_of_keras(outputs, given, weighted, eagerly):
     for wrap in (lambda n: n, mtk.MultiTaskModel):
         model = wrap(network(outputs))
         optimizer = keras.optimizers.Adam(0.01)
-        # Keras takes these steps sooner than it traces one.
+        # A few eager steps take Keras less time than tracing one.
         plain = eagerly or not isinstance(model, mtk.MultiTaskModel)
         model.compile(optimizer, jit_compile=False, run_eagerly=plain, **arguments)
         fitted = model.fit(
@@ -111,7 +111,7 @@ def test_histories_are_those_of_keras(outputs, given, weighted, eagerly):
         np.testing.assert_allclose(found[name], values, 1e-4, 1e-6, err_msg=name)
 
 
-def test_one_weight_an_example_counts_for_all_tasks():
+def test_one_sample_weight_per_example_applies_to_all_tasks():
     found = []
     for given in (SAMPLE_WEIGHT, dict.fromkeys(Y, SAMPLE_WEIGHT)):
         model = mtk.MultiTaskModel(network("dict"))
@@ -123,8 +123,8 @@ def test_one_weight_an_example_counts_for_all_tasks():
 
 
 @pytest.mark.slow
-def test_a_boolean_mask_says_that_a_label_is_missing():
-    """Not so a number: a mean over four labels of which one has the weight zero is over four."""
+def test_boolean_sample_weights_mark_missing_labels():
+    """Numeric weights do not: a label of weight zero still counts in the mean."""
     there = np.arange(40) % 4 > 0
     of = {}
     for name, mask in (("mask", there), ("weight", there.astype("float32"))):
@@ -145,7 +145,7 @@ def test_a_boolean_mask_says_that_a_label_is_missing():
     "combiner", [slow(mtk.combiners.MGDA()), slow(mtk.combiners.PCGrad()), mtk.combiners.GradNorm()]
 )
 def test_combiners_get_the_weighted_losses(combiner):
-    """A weight is what multiplies the loss function itself."""
+    """A loss weight equals a factor in the loss function."""
 
     def twice(y, p):
         return 2.0 * keras.losses.mean_squared_error(y, p)
@@ -164,7 +164,7 @@ def test_combiners_get_the_weighted_losses(combiner):
 
 
 @pytest.mark.slow
-def test_where_tasks_do_not_conflict_pcgrad_takes_the_step_of_keras():
+def test_pcgrad_equals_keras_if_tasks_do_not_conflict():
     x = keras.Input((5,))
     shared = keras.layers.Dense(1, name="shared")(x)
     outputs = {name: keras.layers.Identity(name=name)(shared) for name in "ab"}
@@ -184,7 +184,7 @@ def test_where_tasks_do_not_conflict_pcgrad_takes_the_step_of_keras():
 
 
 @pytest.mark.slow
-def test_file_keeps_all_of_it(tmp_path):
+def test_save_and_load_keeps_compile_arguments_and_state(tmp_path):
     model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.PCGrad())
     options = {"clip_norm": 1.0, "run_eagerly": True}
     model.compile("adam", LOSSES, {"b": 0.5}, {"b": ["AUC"]}, **options)
@@ -199,7 +199,7 @@ def test_file_keeps_all_of_it(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
-def test_compiled_again_it_has_the_new_losses():
+def test_compiling_again_replaces_losses_and_metrics():
     model = mtk.MultiTaskModel(network("dict"))
     model.compile("sgd", LOSSES)
     model.fit(X, Y, verbose=0)
@@ -213,8 +213,8 @@ def test_compiled_again_it_has_the_new_losses():
 
 
 @pytest.mark.parametrize("before", some(["fit", "evaluate", "nothing"], ["evaluate", "nothing"]))
-def test_compiled_again_it_has_metrics_that_labels_build(before):
-    """Such as in two phases of a training: the form of the data is known, these labels are not."""
+def test_compiling_again_builds_metrics_from_labels(before):
+    """In a second training phase the data structure is known, but the metrics are not built."""
     metrics = {"r2_score": keras.metrics.R2Score, "f1_score": keras.metrics.F1Score}
     model = mtk.MultiTaskModel(network("dict"), combiner=mtk.combiners.MGDA())
     model.compile("sgd", LOSSES)
@@ -231,7 +231,7 @@ def test_compiled_again_it_has_metrics_that_labels_build(before):
 
 
 @pytest.mark.filterwarnings("ignore:No task depends on these variables")
-def test_an_output_without_a_loss_is_no_task():
+def test_output_without_a_loss_is_not_a_task():
     model = mtk.MultiTaskModel(network("dict"))
     model.compile("sgd", {"a": "mse"})
     assert [task.name for task in model.tasks] == ["a"]
@@ -248,7 +248,7 @@ class Subclassed(keras.Model):
         return {"a": self.a(hidden), "b": hidden[:, :1]}
 
 
-def test_a_network_that_is_built_by_its_first_batch():
+def test_network_is_built_from_its_first_batch():
     model = mtk.MultiTaskModel(Subclassed(), combiner=mtk.combiners.MGDA())
     model.compile("sgd", {"a": "mse", "b": "mse"})
     model.fit(X, {"a": Y["a"], "b": Y["a"]}, verbose=0)
@@ -256,7 +256,7 @@ def test_a_network_that_is_built_by_its_first_batch():
     assert model.task_names == ["a", "b"]
 
 
-def test_one_output_is_one_task():
+def test_single_output_is_one_task():
     net = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, name="a")])
     model = mtk.MultiTaskModel(net)
     model.compile("sgd", "mse", metrics=["mae"])
@@ -277,7 +277,7 @@ def test_one_output_is_one_task():
         ({"loss": {"a": "mean_sq", "b": "mse"}}, "mean_sq"),
     ],
 )
-def test_what_does_not_fit_is_an_error(arguments, words):
+def test_invalid_compile_arguments(arguments, words):
     model = mtk.MultiTaskModel(network("dict"))
     with pytest.raises(ValueError, match=words):
         model.compile("sgd", **arguments)
@@ -287,7 +287,7 @@ METHODS = ["StaticWeights", "MGDA", "UPGrad", "NashMTL", "GradNorm", "FAMO", "Gr
 
 
 @pytest.mark.parametrize("method", some(METHODS, ["StaticWeights", "MGDA"]))
-def test_an_output_that_is_only_watched_changes_nothing(method):
+def test_task_with_loss_weight_zero_does_not_affect_training(method):
     trained, weights = [], {"a": 1.0, "b": 0.5}
     watched = {"loss_weights": {**weights, "c": 0.0}, "metrics": {"c": ["mae"]}}
     for arguments in (watched, {"loss_weights": weights}):
@@ -305,13 +305,13 @@ def test_an_output_that_is_only_watched_changes_nothing(method):
         np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
-def test_losses_are_given_once():
+def test_losses_for_given_tasks_are_refused():
     tasks = [mtk.Task("a", "mse"), mtk.Task("b", "mse")]
     with pytest.raises(ValueError, match=r"leave out `tasks=`"):
         mtk.MultiTaskModel(network("dict"), tasks).compile("sgd", LOSSES)
 
 
-def test_callbacks_know_which_way_is_better(tmp_path):
+def test_keras_callbacks_infer_the_mode_of_metrics(tmp_path):
     modes = {"val_b_area": "max", "val_a_mae": "min", "val_b_loss": "min"}
     stopping = {name: keras.callbacks.EarlyStopping(name) for name in modes}
     best = {
@@ -331,7 +331,7 @@ def test_callbacks_know_which_way_is_better(tmp_path):
 
 
 @pytest.mark.slow
-def test_layers_and_clones_are_as_of_any_model(capsys):
+def test_layers_summary_and_clone(capsys):
     model = mtk.MultiTaskModel(network("dict"))
     assert model.get_layer("a") is model.network.get_layer("a")
     model.summary()
@@ -342,7 +342,7 @@ def test_layers_and_clones_are_as_of_any_model(capsys):
     clone.fit(X, Y, verbose=0)
 
 
-def test_what_programs_read_of_a_model_is_that_of_the_network():
+def test_attributes_of_the_model_are_those_of_the_network():
     model = mtk.MultiTaskModel(network("dict"))
     model.compile("sgd", LOSSES)
     assert model.layers == model.network.layers
@@ -380,14 +380,14 @@ def test_keras_callbacks_of_every_kind(tmp_path):
 
 
 @pytest.mark.slow
-def test_xla_where_keras_decides():
+def test_jit_compile_auto():
     model = mtk.MultiTaskModel(network("dict"))
     model.compile("sgd", LOSSES, jit_compile="auto")
     assert np.isfinite(model.fit(X, Y, batch_size=20, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.slow
-def test_weights_in_a_column_count_for_all_tasks():
+def test_sample_weights_as_a_column_apply_to_all_tasks():
     found = []
     for weights in (SAMPLE_WEIGHT, SAMPLE_WEIGHT[:, None]):
         model = mtk.MultiTaskModel(network("dict"))
@@ -397,14 +397,14 @@ def test_weights_in_a_column_count_for_all_tasks():
 
 
 @pytest.mark.parametrize("hook", ["train_step", "compute_loss", "compute_metrics"])
-def test_a_hook_of_the_network_is_not_lost_in_silence(hook):
+def test_ignored_hooks_of_the_network_give_a_warning(hook):
     own = type("Own", (Subclassed,), {hook: lambda self, *data: None})
     with pytest.warns(UserWarning, match=rf"Own overrides \['{hook}'\]"):
         mtk.MultiTaskModel(own())
 
 
 @pytest.mark.slow
-def test_the_best_weights_for_each_task(tmp_path):
+def test_best_checkpoint_for_each_task(tmp_path):
     """Each file holds the weights of the epoch that was best for its task, by its own metric."""
     monitors = {"a": "a_loss", "b": "b_auc"}
     best = {

@@ -1,4 +1,4 @@
-"""Networks that read the weights which a combiner draws for their losses."""
+"""Networks that read the task weights drawn by the combiner."""
 
 import itertools
 
@@ -16,7 +16,7 @@ from mtk.trainer import step
 from tests.quick import some
 
 TASKS = ("left", "right", "size")
-# The network has its tasks in another order than the model.
+# The task order of the network differs from that of the model.
 ORDER = ("size", "left", "right")
 
 
@@ -26,7 +26,7 @@ def network():
     return keras.Model(inputs, {name: layers.Dense(1, name=name)(x) for name in TASKS})
 
 
-def disturbed(**options):
+def perturbed(**options):
     found = conditioned(network(), ["trunk"], hidden=3, task_names=ORDER, **options)
     rng = np.random.default_rng(3)
     found.set_weights([w + rng.normal(size=w.shape) / 4 for w in found.get_weights()])
@@ -43,13 +43,13 @@ def batch(size=8, seed=0):
 def model(combiner, made=None, **options):
     keras.utils.set_random_seed(0)
     tasks = [mtk.Task(name, "mse", missing=float("nan")) for name in TASKS]
-    found = mtk.MultiTaskModel(made or disturbed(), tasks, combiner)
+    found = mtk.MultiTaskModel(made or perturbed(), tasks, combiner)
     found.compile(keras.optimizers.SGD(0.05, momentum=0.9), **options)
     return found
 
 
-def by_tape(trained, drawn, x, y):
-    """The gradients of the weighted losses, without the trainer."""
+def gradients_by_tape(trained, drawn, x, y):
+    """Computes the gradients of the weighted losses without the trainer."""
     rows = tf.gather(drawn, [TASKS.index(name) for name in ORDER], axis=1)
     with tf.GradientTape() as tape:
         outputs = trained.network([tf.constant(x), rows])
@@ -65,7 +65,7 @@ DRAWN = list(itertools.product([1, 2], [False, True]))
 
 
 @pytest.mark.parametrize(("micro_batches", "per_example"), some(DRAWN, [DRAWN[3]]))
-def test_network_and_losses_have_the_drawn_weights(micro_batches, per_example):
+def test_network_and_losses_use_the_drawn_weights(micro_batches, per_example):
     combiner = RLW("dirichlet", seed=3, per_example=per_example)
     trained, (x, y) = model(combiner, micro_batches=micro_batches), batch()
     trained.inspect((x, y))
@@ -73,7 +73,7 @@ def test_network_and_losses_have_the_drawn_weights(micro_batches, per_example):
     for _ in range(2):
         drawn = trained.combiner.next_weights(8)
         result = step.compute(trained.step_spec(), (x, y))
-        expected = by_tape(trained, drawn, x, y)
+        expected = gradients_by_tape(trained, drawn, x, y)
         for variable, found in zip(result.variables, result.gradients, strict=True):
             index = [v is variable for v in trained.network.trainable_variables].index(True)
             np.testing.assert_allclose(found, expected[index], rtol=1e-4, atol=1e-6)
@@ -86,23 +86,23 @@ def test_network_and_losses_have_the_drawn_weights(micro_batches, per_example):
 
 
 @pytest.mark.slow
-def test_logged_losses_are_those_of_tasks_whatever_examples_count():
-    """The losses in the logs are plain means, which an equal network gives in evaluation."""
-    trained, (x, y) = model(RLW(per_example=True), conditioned_plainly()), batch()
+def test_logged_losses_are_unweighted():
+    """Logged losses are unweighted means, equal to those of `evaluate`."""
+    trained, (x, y) = model(RLW(per_example=True), untrained()), batch()
     logs = trained.evaluate(x, y, verbose=0, return_dict=True)
     first = trained.train_on_batch(x, y, return_dict=True)
     for name in TASKS:
         np.testing.assert_allclose(first[f"{name}_loss"], logs[f"{name}_loss"], rtol=1e-5)
 
 
-def conditioned_plainly():
-    """At first, what is drawn changes nothing."""
+def untrained():
+    """Returns an untrained network, whose outputs do not depend on the weights yet."""
     return conditioned(network(), ["trunk"], hidden=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("per_example", some([False, True], [True]))
-def test_a_run_goes_on_with_the_same_draws(per_example):
+def test_resumed_run_continues_the_same_draws(per_example):
     batches = tf.data.Dataset.from_tensor_slices(batch(48)).batch(8)
     first, second = (model(RLW(seed=7, per_example=per_example)) for _ in range(2))
     first.fit(batches.take(3), verbose=0, shuffle=False)
@@ -115,9 +115,9 @@ def test_a_run_goes_on_with_the_same_draws(per_example):
         np.testing.assert_array_equal(one, two)
 
 
-def test_evaluation_is_at_the_preference():
+def test_evaluation_uses_the_preference():
     preference = {"left": 1, "right": 5, "size": 2}
-    trained, (x, y) = model(RLW(), disturbed(preference=preference)), batch()
+    trained, (x, y) = model(RLW(), perturbed(preference=preference)), batch()
     fixed = model(StaticWeights(), at(trained.network, preference), run_eagerly=True)
     logs = trained.evaluate(x, y, verbose=0, return_dict=True)
     assert logs == pytest.approx(fixed.evaluate(x, y, verbose=0, return_dict=True), rel=1e-5)
@@ -131,7 +131,7 @@ def test_evaluation_is_at_the_preference():
     assert {n: points[0][n] for n in of_first} == pytest.approx(of_first, rel=1e-5)
 
 
-def test_a_front_does_not_read_weights_of_the_data():
+def test_front_ignores_task_weights_in_the_data():
     trained, (x, y) = model(RLW()), batch()
     rows = np.full((8, 3), 1 / 3, "float32")
     batches = tf.data.Dataset.from_tensors(((x, rows), y))
@@ -140,8 +140,8 @@ def test_a_front_does_not_read_weights_of_the_data():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("per_example", some([False, True], [True]))
-def test_more_weight_is_less_loss(per_example):
-    """`w_a (t - 1)^2 + w_b (t + 1)^2` is least at `t = w_a - w_b`: a front in closed form."""
+def test_learned_front_matches_the_closed_form(per_example):
+    """`w_a (t - 1)^2 + w_b (t + 1)^2` is minimal at `t = w_a - w_b`, which gives the front."""
     inputs = keras.Input((1,))
     x = layers.Dense(1, kernel_initializer="zeros", name="trunk")(inputs)
     outputs = {name: layers.Identity(name=name)(x) for name in ("a", "b")}
@@ -186,14 +186,14 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_say_what_is_wrong(name):
+def test_invalid_uses_are_refused(name):
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_weights_may_come_with_the_data():
-    """As those of each example, with any combiner."""
+def test_task_weights_may_be_part_of_the_data():
+    """They are given per example, with any combiner."""
     trained = model(StaticWeights())
     trained.check(HELD)
     trained.fit(tf.data.Dataset.from_tensors(HELD), verbose=0)

@@ -1,4 +1,4 @@
-"""Networks that cannot run in a graph, since what they do depends on values in Python."""
+"""Networks that cannot run in a graph, because Python code branches on tensor values."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ Y = {task: RNG.normal(size=(16, 3)).astype("float32") for task in "ab"}
 
 
 class Branching(keras.Model):
-    """Two heads on a trunk whose output is doubled, which `reads` a value first or not."""
+    """Two heads on a trunk whose output is doubled; if `reads`, Python branches on a value."""
 
     def __init__(self, reads=True):
         super().__init__()
@@ -29,7 +29,7 @@ class Branching(keras.Model):
 
 
 def trained(model, **compiled):
-    """Returns the weights and logs of a short training that is not in a graph."""
+    """Trains eagerly for four steps; returns predictions, weights and logs."""
     loss = compiled.pop("loss", dict.fromkeys("ab", "categorical_crossentropy"))
     model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True, **compiled)
     logs = model.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
@@ -43,7 +43,7 @@ def network(**options):
 
 
 @pytest.mark.parametrize("compiled", [{}, {"metrics": {"a": [keras.metrics.F1Score()]}}])
-def test_trains_as_in_keras(compiled):
+def test_training_equals_keras(compiled):
     expected, weights, logs = trained(network(), **compiled)
     found, own, own_logs = trained(mtk.MultiTaskModel(network()), **compiled)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -53,7 +53,7 @@ def test_trains_as_in_keras(compiled):
         np.testing.assert_allclose(own_logs[name], values, rtol=1e-5)
 
 
-def test_a_step_runs_forward_once():
+def test_step_calls_the_network_once():
     model = mtk.MultiTaskModel(network())
     losses = dict.fromkeys("ab", "mse")
     model.compile("sgd", losses, metrics={"a": ["mae"]}, run_eagerly=True)
@@ -66,14 +66,14 @@ def test_a_step_runs_forward_once():
     assert len(calls) == 3
 
 
-def test_outputs_that_the_first_batch_tells():
+def test_tasks_are_read_from_the_first_batch():
     model = mtk.MultiTaskModel(network())
     trained(model, loss="categorical_crossentropy", metrics="accuracy")
     assert model.task_names == ["a", "b"]
 
 
 @pytest.mark.parametrize("at", ["parameters", "representation"])
-def test_method_works_on_what_is_named(at):
+def test_combiner_uses_given_shared_layers_or_representation(at):
     def model(**options):
         inner = network(**options)
         given = {"shared": [inner.trunk], "representation": inner.trunk}
@@ -84,6 +84,6 @@ def test_method_works_on_what_is_named(at):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_shared_variables_have_to_be_named():
+def test_combiner_needs_given_shared_variables():
     with pytest.raises(ValueError, match=r"cannot run in a graph.*shared=\["):
         trained(mtk.MultiTaskModel(network(), combiner=mtk.combiners.PCGrad()))

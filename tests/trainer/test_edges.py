@@ -1,4 +1,4 @@
-"""Odd models and ordinary slips: each works, or says what is wrong."""
+"""Unusual models and common mistakes: each works or raises a clear error."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from tests.trainer.test_model import compiled, dataset
 
 
 def branched(regularizer=None):
-    """`left` and `right` share a layer behind the features that `size` reads."""
+    """`left` and `right` share a layer after the features that `size` reads."""
     inputs = keras.Input((6,))
     trunk = layers.Dense(8, activation="tanh", name="trunk")(inputs)
     both = layers.Dense(8, name="both", kernel_regularizer=regularizer)(trunk)
@@ -26,8 +26,8 @@ def branched(regularizer=None):
     return keras.Model(inputs, outputs)
 
 
-def test_shared_variables_behind_the_features_are_trained():
-    """A regularizer of factor zero changes nothing."""
+def test_shared_variables_after_the_representation_are_trained():
+    """Also with a regularizer of factor zero, which does not change the step."""
     kernels = []
     for regularizer in (None, keras.regularizers.L2(0.0)):
         keras.utils.set_random_seed(0)
@@ -40,7 +40,7 @@ def test_shared_variables_behind_the_features_are_trained():
     np.testing.assert_allclose(*kernels, atol=1e-6)
 
 
-def test_a_variable_on_both_sides_of_the_features_is_refused():
+def test_variable_before_and_after_the_representation_is_refused():
     inputs = keras.Input((6,))
     tied = layers.Dense(6, name="tied")
     features = layers.Activation("tanh", name="features")(tied(inputs))
@@ -64,7 +64,7 @@ METHODS = [PCGrad(), MGDA(at="representation"), GradDrop(), GradNorm()]
 
 
 @pytest.mark.parametrize("combiner", METHODS)
-def test_nothing_shared_is_said_at_once(combiner):
+def test_network_without_shared_variables_is_refused(combiner):
     x = keras.Input((6,))
     network = keras.Model(x, networks.heads(x))
     with pytest.raises(ValueError, match="no trainable variable is shared by two tasks"):
@@ -72,7 +72,7 @@ def test_nothing_shared_is_said_at_once(combiner):
 
 
 def trained_in_phases(combiner):
-    """First the heads, while the trunk is frozen, and then all; how heads end the first."""
+    """Trains with a frozen trunk, then all; returns a head after the first, the trunk's change."""
     keras.utils.set_random_seed(0)
     model = compiled(combiner, network=networks.dense())
     trunk = [model.get_layer(name) for name in ("trunk", "norm")]
@@ -88,17 +88,17 @@ def trained_in_phases(combiner):
 
 
 @pytest.fixture(scope="module")
-def of_static_weights():
+def head_of_static_weights():
     return trained_in_phases(StaticWeights())[0]
 
 
-# One that reads a Gramian, and one that merges gradients.
+# By default one combiner that reads a Gramian and one that merges gradients.
 @pytest.mark.parametrize("combiner", some(METHODS, METHODS[1:3]))
-def test_heads_train_alone_while_the_trunk_is_frozen(combiner, of_static_weights):
-    """As in the first phase of transfer learning."""
+def test_only_heads_are_trained_while_the_trunk_is_frozen(combiner, head_of_static_weights):
+    """The first phase of transfer learning is of this form."""
     with pytest.warns(UserWarning, match="the shared variables are frozen"):
         head, moved = trained_in_phases(combiner)
-    np.testing.assert_allclose(head, of_static_weights, atol=1e-6)
+    np.testing.assert_allclose(head, head_of_static_weights, atol=1e-6)
     assert moved > 0
 
 
@@ -119,7 +119,7 @@ def test_no_gradient_at_all_is_an_error():
         compiled(StaticWeights(), network=network).fit(dataset(), verbose=0)
 
 
-def test_one_tensor_for_tasks_that_share_their_input_is_refused():
+def test_single_output_tensor_for_a_shared_input_is_refused():
     inputs = keras.Input((6,))
     network = keras.Model(inputs, layers.Dense(4)(inputs))
     with pytest.raises(
@@ -128,8 +128,8 @@ def test_one_tensor_for_tasks_that_share_their_input_is_refused():
         compiled(network=network).fit(dataset(), verbose=0)
 
 
-def test_what_keras_masks_does_not_count():
-    """Padding of an embedding with `mask_zero`, per-token loss: the mean over real tokens."""
+def test_padding_masked_by_keras_does_not_count():
+    """With `mask_zero`, a loss per token is the mean over tokens that are not padding."""
     inputs = keras.Input((5,), dtype="int32")
     scores = layers.Dense(3)(layers.Embedding(7, 4, mask_zero=True)(inputs))
     network = keras.Model(inputs, {"tag": scores})
@@ -152,12 +152,12 @@ def test_colliding_log_names_are_refused():
 
 
 @pytest.mark.parametrize("combiner", [PCGrad, "pcgrad"])
-def test_a_combiner_is_an_object(combiner):
+def test_combiner_must_be_an_object(combiner):
     with pytest.raises(ValueError, match="`combiner` must be an object, such as"):
         mtk.MultiTaskModel(networks.dense(), networks.tasks(), combiner)
 
 
-def test_predict_reads_inputs_alone():
+def test_predict_refuses_labels():
     x, y, _ = networks.batch("dense")
     data = tf.data.Dataset.from_tensors({name: (x, y[name]) for name in networks.TASKS})
     with pytest.raises(ValueError, match="`predict` takes only inputs"):
@@ -165,7 +165,7 @@ def test_predict_reads_inputs_alone():
 
 
 @pytest.mark.slow
-def test_exports_after_fit(tmp_path):
+def test_export_after_fit(tmp_path):
     model = compiled()
     model.fit(dataset(), verbose=0)
     model.export(tmp_path / "exported", verbose=False)
@@ -177,7 +177,7 @@ def test_exports_after_fit(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combiner", some([StaticWeights, PCGrad], [PCGrad]))
-def test_notes_the_first_step_that_was_not_finite(combiner):
+def test_first_nonfinite_step_is_recorded(combiner):
     model = compiled(combiner())
     model.fit(dataset(), verbose=0)
     assert model.nonfinite_step.numpy() == -1
@@ -197,7 +197,7 @@ def test_notes_the_first_step_that_was_not_finite(combiner):
         ),
     ],
 )
-def test_check_finds_what_the_first_step_would(options, message):
+def test_check_finds_errors_of_the_first_step(options, message):
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks(), **options)
     with pytest.raises(ValueError, match=message):
         model.check(dataset())

@@ -1,4 +1,4 @@
-"""Odd types, places, structures and batches, each against Keras or a plain oracle."""
+"""Unusual dtypes, gradient locations, structures and batches, against Keras or a reference."""
 
 import itertools
 import json
@@ -60,18 +60,18 @@ def found_on_replicas(path, names):
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def quick_results(tmp_path_factory):
     return found_on_replicas(tmp_path_factory.mktemp("edges") / "found.json", QUICK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
-def test_two_replicas_are_one_device(quick, name):
-    check_same(**quick[name])
+def test_two_replicas_equal_one_device(quick_results, name):
+    check_same(**quick_results[name])
 
 
 @pytest.mark.slow
-def test_two_replicas_are_one_device_in_all_cases(tmp_path):
+def test_two_replicas_equal_one_device_in_all_scenarios(tmp_path):
     rest = [name for name in SCENARIOS if name not in QUICK]
     for found in found_on_replicas(tmp_path / "found.json", rest).values():
         check_same(**found)
@@ -86,7 +86,7 @@ def check_same(one, two):
         np.testing.assert_allclose(two["logs"][key], value, rtol=1e-5, atol=2e-6, err_msg=key)
 
 
-# Types.
+# Dtypes.
 
 KINDS = {
     "static": StaticWeights,
@@ -115,7 +115,7 @@ def trained_in(policy, make, y=None, loss="mse", number=2, **compiled):
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(1)
     net = network(number)
-    # The same start whatever the type.
+    # The same initial weights for every dtype.
     rng = np.random.default_rng(5)
     net.set_weights([0.3 * rng.normal(size=w.shape) for w in net.get_weights()])
     model = model_of(net, make(), loss, compiled=compiled)
@@ -143,7 +143,7 @@ HALF = list(
 @pytest.mark.parametrize(("name", "policy"), some(HALF, []))
 @pytest.mark.usefixtures("floatx")
 def test_half_precision(name, policy):
-    # `test_precision.py` has the features' gradients.
+    # `test_precision.py` covers gradients at the representation.
     found = trained_in(policy, KINDS[name])
     if name != "graddrop features":  # Signs near zero differ.
         zoo.assert_close(found, trained_in("float32", KINDS[name], run_eagerly=True), 0.05)
@@ -151,7 +151,7 @@ def test_half_precision(name, policy):
 
 TYPES = ["float64", "float16", "int64", "uint8", "bool"]
 LABELS = list(itertools.product(TYPES, ["float32", "float64", "mixed_bfloat16"], ["mse", "binary"]))
-# `test_types_of_classes` and `test_label_kinds.py` have integers.
+# `test_dtypes_of_class_labels` and `test_label_kinds.py` cover integers.
 QUICK_LABELS = [("bool", "float64", "binary")]
 LOSSES = {"mse": "mse", "binary": keras.losses.BinaryCrossentropy(from_logits=True)}
 
@@ -159,7 +159,7 @@ LOSSES = {"mse": "mse", "binary": keras.losses.BinaryCrossentropy(from_logits=Tr
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "policy", "loss"), some(LABELS, QUICK_LABELS))
 @pytest.mark.usefixtures("floatx")
-def test_types_of_labels(policy, dtype, loss):
+def test_dtypes_of_labels(policy, dtype, loss):
     y = {task: (Y[task] > 0).astype(dtype) for task in "ab"}
     plain = {task: (Y[task] > 0).astype("float32") for task in "ab"}
     found, expected = (trained_in(policy, PCGrad, given, LOSSES[loss]) for given in (y, plain))
@@ -168,7 +168,7 @@ def test_types_of_labels(policy, dtype, loss):
 
 @pytest.mark.parametrize("dtype", some(["int64", "uint8", "int32"], ["uint8"]))
 @pytest.mark.usefixtures("floatx")
-def test_types_of_classes(dtype):
+def test_dtypes_of_class_labels(dtype):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     i = keras.Input((4,), dtype="float64")
     net = keras.Model(i, {t: layers.Dense(3, dtype="float64")(i) for t in "ab"})
@@ -192,15 +192,15 @@ def test_many_tasks_at_the_representation_in_half_precision(policy, number):
     model = model_of(net, MGDA(at="representation"))
     logs = fit(model, y=y, epochs=5)
     assert np.isfinite(logs["loss"]).all()
-    # In float16 the loss scale begins too large, and is lowered.
+    # In float16 the initial loss scale is too large, and is lowered.
     assert model.skipped_steps.numpy() <= (0 if policy == "mixed_bfloat16" else 5)
     assert np.abs(net.layers[1].kernel.numpy() - before).max() > 0
 
 
-# Compiling, and batches that end.
+# Compiling, and data that end early.
 
 
-def test_losses_belong_to_tasks():
+def test_compile_refuses_losses_and_metrics_for_given_tasks():
     model = mtk.MultiTaskModel(network(), [mtk.Task(task, "mse") for task in "ab"])
     with pytest.raises(ValueError, match=r"does not accept `loss`.*mtk\.Task\(name, loss"):
         model.compile("adam", "mse")
@@ -213,8 +213,8 @@ def generator(number):
         yield X, labels()
 
 
-def test_a_generator_that_ends_early():
-    """As in Keras: what there is is trained on, with a warning."""
+def test_generator_that_ends_early():
+    """As in Keras, the existing batches are trained on, with a warning."""
     model = model_of(network(), compiled={"steps_per_execution": 2})
     with pytest.warns(UserWarning, match="ran out of data"):
         history = model.fit(generator(3), steps_per_epoch=8, verbose=0).history
@@ -223,7 +223,7 @@ def test_a_generator_that_ends_early():
 
 
 @pytest.mark.parametrize("options", [{}, {"run_eagerly": True}])
-def test_an_iterator_without_a_batch(options):
+def test_train_function_with_an_empty_iterator(options):
     model = model_of(network(), compiled=options)
     data = tf.data.Dataset.from_tensors((X, labels()))
     model.fit(data, verbose=0)
@@ -249,7 +249,7 @@ np.savez("after.npz", *model.network.get_weights())
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [("mtk", "keras"), ("keras", "mtk")])
-def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
+def test_saved_model_continues_training_in_another_process(tmp_path, first, second):
     model = model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.Adam(0.01))
     fit(model)
     model.save(tmp_path / "model.keras")
@@ -265,7 +265,7 @@ def test_a_saved_model_trains_on_in_another_process(tmp_path, first, second):
 
 
 @pytest.mark.slow
-def test_files_of_weights(tmp_path):
+def test_save_and_load_weights(tmp_path):
     def fresh():
         return model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.SGD(0.1))
 
@@ -280,11 +280,11 @@ def test_files_of_weights(tmp_path):
         np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
-# Combiners and places.
+# Combiners and gradient locations.
 
 
 @pytest.mark.slow
-def test_a_second_model_gets_a_copy_without_state():
+def test_second_model_gets_a_copy_of_the_combiner_without_state():
     combiner = combiners.GradNorm(alpha=0.7)
     eagerly = {"run_eagerly": True}
     first = model_of(network(), combiner, compiled=eagerly)
@@ -302,7 +302,7 @@ def test_a_second_model_gets_a_copy_without_state():
 
 
 @pytest.mark.slow
-def test_weights_by_name_follow_the_order_of_the_second_model():
+def test_static_weights_by_name_follow_the_task_order():
     combiner = StaticWeights({"a": 3.0, "b": 1.0})
     first = model_of(network(), combiner)
     i = keras.Input((4,))
@@ -312,7 +312,7 @@ def test_weights_by_name_follow_the_order_of_the_second_model():
     np.testing.assert_allclose(second.last_weights.numpy(), first.last_weights.numpy()[::-1])
 
 
-def test_an_argument_is_fixed_once_the_combiner_is_built():
+def test_arguments_cannot_be_changed_once_the_combiner_is_built():
     model = model_of(network(), MGDA())
     for name, value in (("update_every", 5), ("at", "representation")):
         with pytest.raises(AttributeError, match=rf"`{name}` of MGDA cannot be changed"):
@@ -334,7 +334,7 @@ def plain_gramian(net, variables, y):
 
 
 def check_gramian(net, variables, at="parameters", run_eagerly=True, **options):
-    """Compares the Gramian of a step; the analysis of the network traces it in any case."""
+    """Compares the Gramian of a step with the Jacobian; the analysis runs in a graph anyway."""
     compiled = {"run_eagerly": run_eagerly}
     optimizer = keras.optimizers.SGD(0.0)
     model = model_of(net, MGDA(at=at), optimizer=optimizer, compiled=compiled, **options)
@@ -346,24 +346,24 @@ def check_gramian(net, variables, at="parameters", run_eagerly=True, **options):
     return model.structure
 
 
-PLACES = {
+LOCATIONS = {
     "name": lambda net: "trunk",
     "layer": lambda net: net.get_layer("trunk"),
     "list": lambda net: ["trunk", net.get_layer("features")],
 }
 
 
-@pytest.mark.parametrize("place", some(PLACES, ["list"]))
-def test_places(place):
+@pytest.mark.parametrize("location", some(LOCATIONS, ["list"]))
+def test_gradient_locations(location):
     net = network()
     chosen = net.get_layer("trunk").trainable_variables
-    if place == "list":
+    if location == "list":
         chosen = chosen + net.get_layer("features").trainable_variables
-    check_gramian(net, chosen, PLACES[place](net), run_eagerly=False)
+    check_gramian(net, chosen, LOCATIONS[location](net), run_eagerly=False)
 
 
 class Twins(keras.Model):
-    """Two layers of one name."""
+    """Two layers with the same name."""
 
     def __init__(self):
         super().__init__()
@@ -377,7 +377,7 @@ class Twins(keras.Model):
 
 
 @pytest.mark.slow
-def test_two_layers_of_one_name():
+def test_two_layers_with_the_same_name():
     for which in ("one", "two"):
         net = Twins()
         net(X)
@@ -395,7 +395,7 @@ def test_two_layers_of_one_name():
         model.fit(X, labels(), verbose=0)
 
 
-def test_shared_and_heads_as_objects():
+def test_shared_and_heads_as_layers_and_variables():
     net = network()
     trunk, features = net.get_layer("trunk"), net.get_layer("features")
     given = {"shared": [trunk, features.kernel]}
@@ -411,7 +411,7 @@ def test_shared_and_heads_as_objects():
 # Structures.
 
 
-def test_the_last_layer_is_the_one_that_is_called_last():
+def test_last_layer_is_the_one_called_last():
     last, first = layers.Dense(3, "tanh", name="last"), layers.Dense(3, "tanh", name="first")
     last.build((None, 3))
     i = keras.Input((4,))
@@ -420,7 +420,7 @@ def test_the_last_layer_is_the_one_that_is_called_last():
     check_gramian(net, last.trainable_variables, "last_layer")
 
 
-def test_parallel_experts_are_all_last():
+def test_last_layer_of_parallel_experts_is_all_of_them():
     i = keras.Input((4,))
     experts = [layers.Dense(3, "tanh", name=f"expert_{k}") for k in range(3)]
     gates = {t: layers.Dense(3, "softmax", name=f"gate_{t}") for t in "ab"}
@@ -458,11 +458,11 @@ def taken(heads):
 
 @pytest.mark.parametrize("number", some([2, 3], [3]))
 @pytest.mark.parametrize(
-    # Layers that begin with zeros, and adapters, are behind heads that are concatenated.
+    # The tests of zero-initialized layers and of adapters cover concatenated heads.
     "join",
     some([concatenated, stacked, split, masked, taken], [masked]),
 )
-def test_heads_that_are_joined_and_parted(join, number):
+def test_heads_that_are_joined_and_split(join, number):
     i = keras.Input((4,))
     trunk = layers.Dense(3, "tanh", name="trunk")
     h = trunk(i)
@@ -481,7 +481,7 @@ def test_columns_of_one_layer_are_shared():
 
 
 class InFunction(layers.Layer):
-    """Heads within a function of its own, or within a conditional."""
+    """Heads inside a `tf.function` or a `tf.cond`."""
 
     def __init__(self, way, **kwargs):
         super().__init__(**kwargs)
@@ -511,12 +511,12 @@ def test_heads_in_inner_graphs(way):
     assert [len(own) for own in found.heads.values()] == [2, 2]
 
 
-def test_layers_that_begin_with_zeros():
+def test_layers_initialized_with_zeros():
     i = keras.Input((4,))
     trunk = layers.Dense(3, "tanh", name="trunk")
     h = layers.Dense(3, kernel_initializer="zeros", name="zeros")(trunk(i))
     heads = {t: layers.Dense(1, kernel_initializer="zeros")(h) for t in "ab"}
-    # Joined and sliced, so that gradients are tried out.
+    # Joined and sliced, so that the analysis has to probe gradients.
     whole = ops.concatenate(list(heads.values()), -1)
     net = keras.Model(i, {"a": whole[:, :1], "b": whole[:, 1:]})
     shared = [*trunk.trainable_variables, *net.get_layer("zeros").trainable_variables]
@@ -525,7 +525,7 @@ def test_layers_that_begin_with_zeros():
 
 
 @pytest.mark.slow
-def test_low_rank_adapters_that_begin_with_zeros():
+def test_low_rank_adapters_initialized_with_zeros():
     i = keras.Input((4,))
     trunk = layers.Dense(3, "tanh", name="trunk")
     h = trunk(i)
@@ -536,7 +536,7 @@ def test_low_rank_adapters_that_begin_with_zeros():
     assert len(found.shared) == len(trunk.trainable_variables) == 3
 
 
-# A method of one's own.
+# A custom combiner.
 
 
 class Summed(combiners.Combiner):
@@ -564,7 +564,7 @@ class SummedInParts(Summed):
 
 
 @pytest.mark.slow
-def test_a_method_that_only_merges_gradients():
+def test_custom_combiner_that_merges_gradients():
     def weights_after(combiner, parts=1):
         keras.utils.set_random_seed(1)
         net = network()

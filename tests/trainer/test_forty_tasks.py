@@ -1,4 +1,4 @@
-"""With thirteen or forty tasks, labels missing, every method steps as its definition says."""
+"""Every method trains 13 or 40 tasks with missing labels."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ METHODS["pcgrad features"] = lambda: combiners.PCGrad(at="representation")
 QUICK = "pcgrad features"
 
 
-# They look at a few tasks in a step: there are no cosines of the others.
+# These use only some of the tasks in a step: there are no cosines of the others.
 FEW = ("subset", "m-config")
 
 
@@ -32,7 +32,7 @@ def network(number):
 
 
 def batch(number, size=18):
-    """Inputs, labels, and masks: a fifth of the labels are missing, and all of the last task's."""
+    """Returns inputs, labels and masks; a fifth of the labels and the last task are missing."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(size, 6)).astype("float32")
     labels = {name: (x @ rng.normal(size=6) > 0).astype("int32") for name in names(number)}
@@ -62,12 +62,12 @@ def check(model, events, few=False):
     weights = model.last_weights.numpy()
     assert weights.shape == (number,)
     assert np.isfinite(weights).all()
-    assert weights[-1] == 0  # It is absent.
+    assert weights[-1] == 0  # The last task has no labels.
     assert all(np.isfinite(v.numpy()).all() for v in model.network.weights)
     assert not [tag for tag in events if tag.startswith("cosine/")]
     assert len([tag for tag in events if tag.startswith("gradient_norm/")]) == number
     width, height, png = events["cosines"][0][1][:3]
-    # Red, white, blue; grey for the absent task, in the last row and column. A key is below.
+    # From red to blue; grey in the last row and column, of the absent task. A key is below.
     assert int(height) > int(width) >= number
     pixels = tf.io.decode_png(png).numpy()[: int(width)]
     assert (pixels[-1, ::12] == 128).all()
@@ -76,13 +76,13 @@ def check(model, events, few=False):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "number"), [(QUICK, 13), *(slow((name, 40)) for name in METHODS)])
-def test_every_method_steps(name, number, tmp_path, read_events):
+def test_every_method_trains(name, number, tmp_path, read_events):
     model = trained(METHODS[name](), number, tmp_path)
     check(model, read_events(tmp_path / "train"), name in FEW)
 
 
 @pytest.mark.parametrize("number", some([13, 40], [13]))
-def test_gramian_is_that_of_the_jacobian(number):
+def test_gramian_equals_jacobian(number):
     x, labels, masks = batch(number)
     model = compiled(combiners.MGDA(), number, run_eagerly=True)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
@@ -104,7 +104,7 @@ def test_gramian_is_that_of_the_jacobian(number):
 
 
 @pytest.mark.parametrize("number", some([2, 40], [2]))
-def test_graph_of_a_step_is_the_one_that_training_takes(number):
+def test_graph_of_a_step_is_reused_by_training(number):
     model = compiled(combiners.StaticWeights(), number)
     data = tf.data.Dataset.from_tensors(batch(number))
     before = [v.numpy() for v in model.network.weights]

@@ -1,6 +1,6 @@
-"""A combiner that returns equal weights trains as equal static weights do, whatever it reads.
+"""A combiner that returns equal weights trains like static weights, whatever it reads.
 
-Each way of a combiner for each kind of network:
+Each kind of combiner with each kind of network:
 
     python -m pytest -m slow -n 2 tests/trainer/test_half_weights.py
 """
@@ -16,7 +16,7 @@ from mtk.combiners import Combined, Combiner, GramianCombiner, LossCombiner
 from mtk.gradients import weighted_sum
 from tests.trainer import zoo
 
-EPOCHS = 10  # Of five batches.
+EPOCHS = 10  # Of five batches each.
 
 
 def equal(present):
@@ -35,7 +35,7 @@ class ByLosses(LossCombiner):
 
 
 class ByGradients(Combiner):
-    """Sees the task gradients themselves."""
+    """Reads the task gradients."""
 
     reads = "gradients"
 
@@ -57,8 +57,8 @@ WAYS = {
     "representation in parts": (lambda: ByGramian(at="representation"), 2),
 }
 
-# `test_edges_of_models.py` takes the last layer, `numerics/test_micro_batches.py` other parts,
-# `test_step.py` weights that are renewed every few steps.
+# `test_edges_of_models.py` covers the last layer, `numerics/test_micro_batches.py` other
+# micro-batches, `test_step.py` weights that are updated every few steps.
 QUICK = ["representation in parts"]
 
 
@@ -73,7 +73,7 @@ def trained(kind, combiner, micro_batches):
     model.compile(keras.optimizers.Adam(0.01), micro_batches=micro_batches)
     model.fit(problem.x, problem.y, batch_size=zoo.BATCH, epochs=EPOCHS, shuffle=False, verbose=0)
     trainable = {id(v) for v in problem.network.trainable_variables}
-    # What layers write in micro-batches may be a mean over these.
+    # State that layers update in micro-batches may be a mean over them.
     return [v.numpy() for v in watched if micro_batches == 1 or id(v) in trainable]
 
 
@@ -85,9 +85,9 @@ def static(kind):
 @pytest.mark.parametrize(
     ("kind", "way"), zoo.each_way_once(list(WAYS), fits, quick=QUICK, on_each=2)
 )
-def test_fifty_steps_of_adam_are_those_of_static_weights(kind, way):
+def test_fifty_steps_of_adam_equal_static_weights(kind, way):
     make, micro_batches = WAYS[way]
-    # Micro-batches too are compared with the whole batch.
+    # Micro-batches are compared with the whole batch, too.
     expected = static(kind)
     if micro_batches > 1:
         trainable = zoo.build(kind).network.trainable_variables

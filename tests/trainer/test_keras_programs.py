@@ -1,7 +1,7 @@
-"""Keras programs of many kinds: the same program with `mtk` around its network trains the same.
+"""Keras programs of many kinds train the same if `mtk.MultiTaskModel` wraps their network.
 
 Each program is a function of `wrap`, which gets the network and returns the model to compile and
-fit; it returns what `fit` and `evaluate` said, and the network. Every combiner trains each of them:
+fit; it returns the results of `fit` and `evaluate`, and the model. Every combiner trains each one:
 
     python -m pytest -m slow tests/trainer/test_keras_programs.py
 """
@@ -31,7 +31,7 @@ FIT = {"batch_size": BATCH, "epochs": 2, "shuffle": False, "verbose": 0}
 
 
 def trained(model, *data, **options):
-    """Compiles nothing: fits, and returns what was logged."""
+    """Fits a compiled model and returns the history."""
     return model.fit(*data, **{**FIT, **options}).history
 
 
@@ -115,7 +115,7 @@ def subclassed(wrap):
 
 
 def lstm_with_a_shared_embedding(wrap):
-    """Two texts, one embedding that masks, an LSTM each; and numbers beside."""
+    """Two texts with a shared masking embedding and an LSTM each, and numeric inputs."""
     one, two = (keras.Input((4,), dtype="int32", name=name) for name in ("one", "two"))
     x = keras.Input((5,), name="x")
     words = layers.Embedding(7, 3, mask_zero=True, name="words")
@@ -127,7 +127,7 @@ def lstm_with_a_shared_embedding(wrap):
 
 
 def masked_tags(wrap):
-    """A label for each word, of which those of padding do not count, and one for the text."""
+    """A label for each word, where padding does not count, and a label for the text."""
     words = keras.Input((4,), dtype="int32")
     h = layers.Embedding(7, 3, mask_zero=True)(words)
     h = layers.GRU(4, return_sequences=True)(h)
@@ -196,7 +196,7 @@ def generator(wrap):
 
 
 def outputs_without_a_loss(wrap):
-    """A list of outputs, of which the middle one is only looked at."""
+    """A list of outputs, of which the middle one has no loss."""
     x = keras.Input((5,))
     h = layers.Dense(6, "tanh")(x)
     outputs = [layers.Dense(1, name="size")(h), h, layers.Dense(1, "sigmoid", name="flag")(h)]
@@ -213,7 +213,7 @@ def several_losses_of_one_output(wrap):
 
 
 class Alternating(keras.callbacks.Callback):
-    """Looks at what callbacks look at, changes the learning rate, and keeps the best weights."""
+    """Reads attributes of the model that callbacks use, and changes the learning rate."""
 
     def on_train_begin(self, logs=None):
         assert set(self.model.loss) == set(TWO)
@@ -269,11 +269,11 @@ PROGRAMS = [
     batch_by_batch,
 ]
 OF_ONE_TASK = (single_tensor, sequential)  # Nothing to combine.
-# Keras takes the mean over batches, or over examples with padding.
-NOT_LOGGED_ALIKE = {"masked_tags": ("loss", "tag_loss")}
+# Keras logs the mean over batches, or over examples with padding.
+LOGGED_DIFFERENTLY = {"masked_tags": ("loss", "tag_loss")}
 COMBINERS = {
     "RLW": mtk.combiners.RLW,
-    # Functions do not say whether they are of a regression.
+    # Loss functions do not say whether a task is a regression.
     "UncertaintyWeights": lambda: mtk.combiners.UncertaintyWeights(regression=[]),
     "FAMO": mtk.combiners.FAMO,
     "GradNorm": mtk.combiners.GradNorm,
@@ -285,8 +285,8 @@ COMBINERS = {
 
 
 @contextlib.contextmanager
-def without_graphs():
-    """Keras takes a few steps sooner than it traces one."""
+def running_eagerly():
+    """Runs eagerly: a few steps take Keras less time than tracing one."""
     tf.config.run_functions_eagerly(True)
     try:
         yield
@@ -300,11 +300,11 @@ def run(program, wrap):
     return found, getattr(model, "network", model).get_weights()
 
 
-# Like others: a list as a tuple, a sequence as a generator. `test_compiled_tasks.py` has Adam,
-# metrics and weights of examples, `test_program_forms.py` losses of one's own and outputs without
-# one. LSTMs and masks take long to trace: `test_against_jacobian.py` has both,
-# `test_label_kinds.py` padding. `test_program_forms.py` has networks of each of these kinds.
-ALIKE = (
+# Covered elsewhere or by a similar program. `test_compiled_tasks.py` covers Adam, metrics, sample
+# weights; `test_program_forms.py` covers these networks, custom losses and outputs without
+# a loss. LSTMs and masks take long to trace: `test_against_jacobian.py` covers both,
+# `test_label_kinds.py` padding.
+COVERED_ELSEWHERE = (
     *(single_tensor, tuple_outputs_and_labels_by_name, subclassed, sequential),
     *(functional, list_outputs, sequence_of_batches),
     *(sample_weights_of_one_task, sample_weights_of_all),
@@ -314,17 +314,19 @@ ALIKE = (
 
 
 @pytest.mark.parametrize(
-    "program", some(PROGRAMS, [p for p in PROGRAMS if p not in ALIKE]), ids=lambda p: p.__name__
+    "program",
+    some(PROGRAMS, [p for p in PROGRAMS if p not in COVERED_ELSEWHERE]),
+    ids=lambda p: p.__name__,
 )
 def test_program_trains_as_in_keras(program):
-    with without_graphs():
+    with running_eagerly():
         expected, weights = run(program, lambda network: network)
     found, own = run(program, mtk.MultiTaskModel)
     for one, two in zip(own, weights, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
     for name in expected:
         plain = name if name in found else re.sub(r"_\d+$", "", name)  # Keras' automatic numbers.
-        if name.removeprefix("val_") not in NOT_LOGGED_ALIKE.get(program.__name__, ()):
+        if name.removeprefix("val_") not in LOGGED_DIFFERENTLY.get(program.__name__, ()):
             np.testing.assert_allclose(found[plain], expected[name], 1e-4, 1e-6, err_msg=name)
 
 
@@ -339,7 +341,7 @@ def test_program_trains_as_in_keras(program):
     ],
     ids=lambda p: p if isinstance(p, str) else p.__name__,
 )
-def test_every_combiner_trains_it(program, combiner):
+def test_every_combiner_trains_the_program(program, combiner):
     before = []
 
     def wrap(network):

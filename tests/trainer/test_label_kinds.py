@@ -1,4 +1,4 @@
-"""What counts as a label: each one for itself, a missing one for exactly nothing."""
+"""Losses and metrics count each label separately, and missing labels not at all."""
 
 import itertools
 import sys
@@ -25,7 +25,7 @@ EXISTING = np.setdiff1d(np.arange(SIZE), MISSING)
 
 @pytest.fixture(autouse=True, params=some(["graph", "eager"], ["eager"]))
 def _mode(request, monkeypatch):
-    """By default without graphs; `test_batch_kinds.py` and others trace labels and masks."""
+    """Eager by default; `test_batch_kinds.py` and others test labels and masks in graphs."""
     monkeypatch.setattr(sys.modules[__name__], "EAGERLY", request.param == "eager")
 
 
@@ -48,7 +48,7 @@ def model_of(task, combiner=None, **options):
 
 
 def batch(y, weights=None):
-    """One batch; a dataset, as Keras wants weights of all tasks where it gets arrays."""
+    """Returns one batch as a dataset: with arrays, Keras needs sample weights of all tasks."""
     data = (X, {"a": y, "b": OTHER})
     return tf.data.Dataset.from_tensors(data if weights is None else (*data, {"a": weights}))
 
@@ -58,7 +58,7 @@ def fitted(model, y, weights=None):
 
 
 def check(task, y, oracle, weights=None, **options):
-    """Compares a step with a plain one; `oracle` gives the loss of `a` from its predictions."""
+    """Compares a step with a reference; `oracle` computes the loss of `a` from predictions."""
     plain = network(**options)
     with tf.GradientTape() as tape:
         outputs = plain(X, training=True)
@@ -77,7 +77,7 @@ def evaluated(task, y, weights=None, **options):
 
 
 def in_logs(logs):
-    """Names of the metrics of `a`."""
+    """Returns the names of the metrics of `a`."""
     return {name for name in logs if name.startswith("a_")} - {"a_loss", "a_weight"}
 
 
@@ -104,14 +104,14 @@ MARKS = {
 }
 
 
-def missing_ways():
+def missing_cases():
     for (i, loss), (j, mark) in itertools.product(enumerate(LOSSES), enumerate(MARKS)):
         marks = () if (i + j) % 4 == 0 else (pytest.mark.slow,)
         yield pytest.param(loss, mark, marks=marks, id=f"{loss}-{mark}")
 
 
-@pytest.mark.parametrize(("loss", "mark"), missing_ways())
-def test_a_missing_label_adds_nothing_to_loss_and_gradients(loss, mark):
+@pytest.mark.parametrize(("loss", "mark"), missing_cases())
+def test_missing_labels_add_nothing_to_loss_and_gradients(loss, mark):
     y, mask = POSITIVE.copy(), np.ones(SIZE, "float32")
     y[MISSING] = {"nan": np.nan, "minus_one": -1, "zero": 0, "mask": 0}[mark]
     mask[MISSING] = 0
@@ -124,8 +124,8 @@ def test_a_missing_label_adds_nothing_to_loss_and_gradients(loss, mark):
     check(mtk.Task("a", LOSSES[loss], **MARKS[mark]), y, oracle, weights, activation="softplus")
 
 
-def test_what_a_masked_label_holds_makes_no_difference():
-    """One step from the same start for each content, in a model that is traced once."""
+def test_values_of_masked_labels_do_not_matter():
+    """Takes a step from the same weights for each value, in a model that is traced once."""
     mask = np.ones(SIZE, "float32")
     mask[MISSING] = 0
     model = model_of(mtk.Task("a", ratio, [metrics.MeanAbsoluteError(name="mae")]))
@@ -155,8 +155,8 @@ COMBINERS = {
 
 
 @pytest.mark.parametrize("combiner", some(COMBINERS, ["gradnorm"]))
-def test_a_missing_label_adds_nothing_whatever_the_combiner(combiner):
-    """Examples without any label, against a batch that does not hold them."""
+def test_missing_labels_add_nothing_for_any_combiner(combiner):
+    """Examples without any label equal a batch without these examples."""
     y, other = POSITIVE.copy(), POSITIVE.copy()
     y[MISSING] = other[MISSING] = np.nan
     found = []
@@ -169,17 +169,17 @@ def test_a_missing_label_adds_nothing_whatever_the_combiner(combiner):
             model.fit(*data, batch_size=SIZE, verbose=0)
         found.append([*model.network.get_weights(), model.last_weights.numpy()])
     if combiner == "graddrop features":
-        # It draws for each example: the draws are others where examples are.
+        # It draws for each example, so that the draws depend on the examples of the batch.
         assert all(np.isfinite(values).all() for values in found[0])
     else:
         zoo.assert_close(*found, 2e-6)
 
 
-# Several labels an example.
+# Several labels per example.
 
 SEVERAL = RNG.normal(size=(SIZE, 3)).astype("float32")
 GAPS = RNG.uniform(size=(SIZE, 3)) < 0.4
-GAPS[2] = True  # An example without any.
+GAPS[2] = True  # An example without any label.
 GAPS[3] = False
 KEPT = (~GAPS).astype("float32")
 
@@ -188,16 +188,16 @@ def masked_mean(values, kept=KEPT):
     return tf.reduce_sum(tf.where(kept > 0, values, 0.0)) / np.sum(kept > 0)
 
 
-@pytest.mark.parametrize("way", ["nan", "mask"])
-def test_each_of_several_labels_counts_for_itself(way):
-    y = np.where(GAPS, np.nan, SEVERAL) if way == "nan" else SEVERAL
-    weights = None if way == "nan" else KEPT
+@pytest.mark.parametrize("given_as", ["nan", "mask"])
+def test_each_of_several_labels_is_counted_separately(given_as):
+    y = np.where(GAPS, np.nan, SEVERAL) if given_as == "nan" else SEVERAL
+    weights = None if given_as == "nan" else KEPT
     task = mtk.Task("a", losses.MeanSquaredError(), missing=float("nan"))
     check(task, y, lambda p: masked_mean((p - SEVERAL) ** 2), weights, shape=(3,))
 
 
 @pytest.mark.parametrize("loss", ["binary", "huber"])
-def test_each_of_several_labels_counts_for_itself_in_other_losses(loss):
+def test_each_of_several_labels_is_counted_separately_in_other_losses(loss):
     bits = (SEVERAL > 0).astype("float32")
     error = {
         "binary": lambda p: tf.nn.sigmoid_cross_entropy_with_logits(bits, p),
@@ -211,8 +211,8 @@ def test_each_of_several_labels_counts_for_itself_in_other_losses(loss):
     check(mtk.Task("a", given, missing=-1), y, lambda p: masked_mean(error(p)), shape=(3,))
 
 
-def test_a_function_that_takes_the_mean_itself_is_right_or_refused():
-    """It says nothing about single labels."""
+def test_loss_function_that_averages_labels_is_correct_or_refused():
+    """It does not return the losses of single labels."""
     y = np.where(GAPS, np.nan, SEVERAL)
     task = mtk.Task("a", lambda y, p: tf.reduce_mean((p - y) ** 2, -1), missing=float("nan"))
     try:
@@ -226,7 +226,7 @@ def _huber(error, delta=0.5):
     return tf.where(size <= delta, 0.5 * error**2, delta * size - 0.5 * delta**2)
 
 
-def test_metrics_of_several_labels_leave_out_the_missing_ones():
+def test_metrics_of_several_labels_ignore_missing_ones():
     bits = (SEVERAL > 0).astype("float32")
     y = np.where(GAPS, -1.0, bits).astype("float32")
     loss = losses.BinaryCrossentropy(from_logits=True)
@@ -295,7 +295,7 @@ DTYPES = ["float32", "float64", "float16", "int32", "uint8", bool]
 
 
 @pytest.mark.parametrize("dtype", some(DTYPES, ["float16", bool]))
-def test_a_weight_of_zero_says_that_there_is_no_label(dtype):
+def test_sample_weight_of_zero_means_a_missing_label(dtype):
     weights = with_zeros(dtype)
     w = weights.astype("float32")
     check(
@@ -306,12 +306,12 @@ def test_a_weight_of_zero_says_that_there_is_no_label(dtype):
     )
 
 
-def test_weights_without_a_zero_are_those_of_keras():
+def test_positive_sample_weights_equal_keras():
     loss = losses.MeanSquaredError()
     check(mtk.Task("a", loss), OTHER, lambda p: loss(OTHER, p, sample_weight=UNEVEN), UNEVEN)
 
 
-def test_weights_for_each_element():
+def test_sample_weights_per_element():
     weights = np.abs(SEVERAL) * KEPT
     check(
         mtk.Task("a", losses.MeanSquaredError()),
@@ -322,7 +322,7 @@ def test_weights_for_each_element():
     )
 
 
-def test_a_loss_may_be_divided_by_the_sum_of_the_weights():
+def test_normalize_by_the_sum_of_weights():
     w = with_zeros()
     check(
         mtk.Task("a", "mse", normalize="weights"),
@@ -332,7 +332,7 @@ def test_a_loss_may_be_divided_by_the_sum_of_the_weights():
     )
 
 
-def test_how_a_loss_is_divided_is_checked_and_saved():
+def test_normalize_is_checked_and_serialized():
     with pytest.raises(ValueError, match="normalize"):
         mtk.Task("a", "mse", normalize="weight")
     task = mtk.Task("a", "mse", normalize="weights", weighted_metrics=["mae"])
@@ -355,14 +355,14 @@ def test_metrics_ignore_weights_and_weighted_metrics_do_not():
     assert found["a_weighted"] == pytest.approx(weighted, rel=1e-5)
 
 
-def test_the_reduction_sum_is_honoured():
+def test_sum_reduction():
     loss = losses.MeanSquaredError(reduction="sum")
     check(mtk.Task("a", loss), OTHER, lambda p: loss(OTHER, p))
     w = with_zeros()
     check(mtk.Task("a", loss), OTHER, lambda p: tf.reduce_sum(w * squares(p)), w)
 
 
-def test_the_reduction_by_weights_is_honoured():
+def test_mean_with_sample_weight_reduction():
     loss = losses.MeanSquaredError(reduction="mean_with_sample_weight")
     w = with_zeros()
     check(mtk.Task("a", loss), OTHER, lambda p: loss(OTHER, p, sample_weight=w), w)
@@ -404,7 +404,7 @@ def far(y_true, y_pred):
 @pytest.mark.parametrize(
     "metric", [far, lambda y, p: ops.cast(ops.abs(y - p) > 0.5, "float32")], ids=["named", "lambda"]
 )
-def test_functions_are_metrics(metric):
+def test_functions_as_metrics(metric):
     y = OTHER.copy()
     y[MISSING] = np.nan
     found = evaluated(mtk.Task("a", "mse", [metric], missing=float("nan")), y)
@@ -431,15 +431,15 @@ class Required(Over):
 
 
 class Ends(metrics.MeanAbsoluteError):
-    """Says several numbers."""
+    """Returns several values."""
 
     def result(self):
         return {"low": super().result(), "high": 2 * super().result()}
 
 
 @pytest.mark.parametrize(("names", "prefix"), [(["a"], ""), (["a", "b"], "a_")])
-def test_a_metric_of_several_numbers_is_logged_as_others(names, prefix):
-    """In Keras the metrics of a network's only output have no prefix, as these never have."""
+def test_metric_with_a_dict_result_is_logged_by_key(names, prefix):
+    """Its keys get the same prefix as other metrics: none for a single output, as in Keras."""
     x = keras.Input((4,))
     model = mtk.MultiTaskModel(keras.Model(x, {n: keras.layers.Dense(1, name=n)(x) for n in names}))
     model.compile("sgd", dict.fromkeys(names, "mse"), metrics={"a": [Ends(), "mae"]})
@@ -448,7 +448,7 @@ def test_a_metric_of_several_numbers_is_logged_as_others(names, prefix):
     assert found[f"{prefix}high"] == pytest.approx(2 * found[f"{prefix}mae"])
 
 
-def test_metrics_keep_arguments_that_their_config_forgets():
+def test_metrics_keep_arguments_missing_from_their_config():
     given = [Over(limit=1e3), Required(-1e3), metrics.CosineSimilarity(axis=1, name="cosine")]
     y = RNG.normal(size=(SIZE, 2, 3)).astype("float32")
     found = evaluated(mtk.Task("a", "mse", given), y, shape=(2, 3))
@@ -460,7 +460,7 @@ def test_metrics_keep_arguments_that_their_config_forgets():
 
 
 @pytest.mark.slow
-def test_a_string_metric_is_logged_under_the_string():
+def test_string_metric_is_logged_under_its_string():
     bits = (OTHER > 0).astype("float32")
     for _ in range(2):  # Keras numbers the names of further objects in a process.
         loss = losses.BinaryCrossentropy(from_logits=True)
@@ -470,7 +470,7 @@ def test_a_string_metric_is_logged_under_the_string():
         assert found["a_mae"] == pytest.approx(found["a_mean_absolute_error"])
 
 
-def test_objects_are_logged_under_their_names_for_every_model():
+def test_metric_objects_are_logged_under_their_names_in_every_model():
     for _ in range(2):
         given = [metrics.MeanAbsoluteError(), metrics.AUC(name="area")]
         task = mtk.Task("a", losses.BinaryCrossentropy(from_logits=True), given)

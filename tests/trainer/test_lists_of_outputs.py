@@ -1,4 +1,4 @@
-"""Lists that go with a network's outputs: Keras sorts the keys of outputs that are a dict."""
+"""Lists of losses, weights and labels follow Keras' order of outputs: dict keys are sorted."""
 
 from collections import OrderedDict
 
@@ -16,7 +16,7 @@ TWO = {"z": "mse", "a": "mae"}
 
 
 class Subclassed(keras.Model):
-    """Puts out a dict whose keys are not sorted."""
+    """Returns a dict whose keys are not sorted."""
 
     def __init__(self):
         super().__init__()
@@ -64,14 +64,14 @@ def evaluated(wrap, network, compiled, **options):
 
 
 @pytest.mark.parametrize(("network", "compiled"), CASES)
-def test_lists_are_in_the_order_of_keras(network, compiled):
-    # Without a graph: Keras takes a step sooner than it traces one.
+def test_lists_of_compile_arguments_follow_the_order_of_keras(network, compiled):
+    # Eagerly, because a step takes Keras less time than tracing one.
     _, expected = evaluated(lambda plain: plain, network, COMPILED[compiled], run_eagerly=True)
     _, found = evaluated(mtk.MultiTaskModel, network, COMPILED[compiled])
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_lists_of_labels_are_in_the_order_of_keras():
+def test_lists_of_labels_follow_the_order_of_keras():
     plain, _ = evaluated(lambda network: network, "dict", {"loss": TWO}, run_eagerly=True)
     model, _ = evaluated(mtk.MultiTaskModel, "dict", {"loss": TWO})
     labels = [Y["a"], Y["z"]]
@@ -84,12 +84,12 @@ def test_lists_of_labels_are_in_the_order_of_keras():
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_names_of_outputs_are_those_of_the_network():
+def test_output_names_are_those_of_the_network():
     assert mtk.MultiTaskModel(NETWORKS["list"]()).output_names == ["z", "a"]
     assert not hasattr(mtk.MultiTaskModel(Subclassed()), "output_names")
 
 
-def test_a_network_with_nothing_to_train_stays_as_it_is():
+def test_untrainable_network_stays_unchanged_with_a_warning():
     model = mtk.MultiTaskModel(NETWORKS["dict"]())
     model.trainable = False
     model.compile("sgd", TWO)

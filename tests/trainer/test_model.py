@@ -24,7 +24,7 @@ def compiled(combiner=None, network=None, **options):
 
 
 def masks(size):
-    """Keras wants a sample weight for every output, or for none."""
+    """Keras needs sample weights for every output or for none."""
     return {name: np.ones(size, "float32") for name in networks.TASKS}
 
 
@@ -41,7 +41,7 @@ def test_history_names_losses_metrics_and_weights_by_task():
 
 
 @pytest.mark.slow
-def test_training_learns():
+def test_training_lowers_the_loss():
     history = compiled(PCGrad()).fit(dataset(), epochs=30, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
@@ -69,7 +69,7 @@ def test_evaluate_masks_metrics():
     assert found["right_accuracy"] == pytest.approx(right[:9].mean())
 
 
-def test_a_task_without_labels_in_a_split_does_not_spoil_the_mean():
+def test_task_without_labels_is_excluded_from_the_mean_loss():
     x, y, _ = networks.batch("dense")
     found = compiled().evaluate(
         x, y, sample_weight={**masks(12), "right": np.zeros(12)}, verbose=0, return_dict=True
@@ -77,7 +77,7 @@ def test_a_task_without_labels_in_a_split_does_not_spoil_the_mean():
     assert found["loss"] == pytest.approx((found["left_loss"] + found["size_loss"]) / 2, rel=1e-6)
 
 
-def test_predict_gives_each_task_its_predictions():
+def test_predict_returns_a_dict_by_task():
     found = compiled().predict(dataset(), verbose=0)
     assert {name: array.shape for name, array in found.items()} == {
         "left": (24, 3),
@@ -106,7 +106,7 @@ def test_numpy_arrays_and_train_on_batch():
     ],
     ids=lambda c: type(c).__name__,
 )
-def test_a_loaded_model_goes_on_as_the_saved_one(combiner, tmp_path):
+def test_loaded_model_continues_training_like_the_saved_one(combiner, tmp_path):
     model = compiled(combiner, weight_decay=1e-3, clip_norm=2.0)
     model.fit(dataset(), epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -123,7 +123,7 @@ def test_a_loaded_model_goes_on_as_the_saved_one(combiner, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_only(tmp_path):
+def test_save_and_load_weights(tmp_path):
     model = compiled(GradNorm())
     model.fit(dataset(), verbose=0)
     model.save_weights(tmp_path / "a.weights.h5")
@@ -135,7 +135,7 @@ def test_weights_only(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_subclassed_network_is_built_from_the_first_batch():
+def test_subclassed_network_is_built_from_the_first_batch():
     class Network(keras.Model):
         def __init__(self):
             super().__init__()
@@ -152,8 +152,8 @@ def test_a_subclassed_network_is_built_from_the_first_batch():
 
 
 @pytest.mark.slow
-def test_one_task_is_plain_training():
-    """With K = 1 every kind of combiner gives the task's own gradient."""
+def test_single_task_equals_plain_training():
+    """With one task, every kind of combiner gives the gradient of that task."""
     x, y, _ = networks.batch("dense")
     results = []
     for combiner in (StaticWeights(), MGDA(), MGDA(at="representation"), PCGrad()):
@@ -179,7 +179,7 @@ def test_one_task_is_plain_training():
         (networks.tasks() + networks.tasks()[:1], r"more than once: \['left'\]"),
     ],
 )
-def test_wrong_tasks(tasks, message):
+def test_invalid_tasks(tasks, message):
     with pytest.raises(ValueError, match=message):
         mtk.MultiTaskModel(networks.dense(), tasks)
 
@@ -192,20 +192,20 @@ def test_wrong_tasks(tasks, message):
         ({"left": 1, "right": 1, "depth": 1}, r"given for \['depth', 'left', 'right'\]"),
     ],
 )
-def test_wrong_static_weights(weights, message):
+def test_invalid_static_weights(weights, message):
     with pytest.raises(ValueError, match=message):
         mtk.MultiTaskModel(networks.dense(), networks.tasks(), StaticWeights(weights))
 
 
 @pytest.mark.parametrize(("name", "value"), [("weight_decay", -1.0), ("clip_norm", 0.0)])
-def test_wrong_numbers_in_compile(name, value):
+def test_invalid_numbers_in_compile(name, value):
     with pytest.raises(
         ValueError, match=f"`{name}` must be a finite number.*Received: {name}={value}"
     ):
         compiled(**{name: value})
 
 
-def test_unknown_way():
+def test_unknown_gradient_strategy():
     with pytest.raises(ValueError, match="Unknown strategy"):
         mtk.MultiTaskModel(networks.dense(), networks.tasks(), gradients="fast")
 
@@ -219,13 +219,13 @@ def test_outputs_that_do_not_match_the_tasks():
         compiled(network=network).fit(dataset(), verbose=0)
 
 
-def test_a_batch_without_a_task():
+def test_batch_without_labels_of_a_task():
     x, y, _ = networks.batch("dense")
     with pytest.raises(ValueError, match=r"Missing: \['size'\]"):
         compiled().fit(x, {"left": y["left"], "right": y["right"]}, verbose=0)
 
 
-def test_a_representation_that_is_not_there():
+def test_unknown_representation():
     model = mtk.MultiTaskModel(
         networks.dense(), networks.tasks(), MGDA(at="representation"), representation="featurs"
     )
@@ -234,7 +234,7 @@ def test_a_representation_that_is_not_there():
         model.fit(dataset(), verbose=0)
 
 
-def test_a_metric_without_a_config_is_used_as_it_is():
+def test_metric_without_a_config_is_not_copied():
     class Odd(keras.metrics.Mean):
         def __init__(self, factor):
             super().__init__(name="odd")
@@ -254,7 +254,7 @@ def test_a_metric_without_a_config_is_used_as_it_is():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combiner", some([StaticWeights, PCGrad], [PCGrad]))
-def test_a_frozen_layer_stays_after_compiling_again(combiner):
+def test_frozen_layer_stays_unchanged_after_compiling_again(combiner):
     model = compiled(combiner(), run_eagerly=True)
     model.fit(dataset(), verbose=0)
     trunk = model.network.get_layer("trunk")
@@ -277,7 +277,7 @@ def test_a_frozen_layer_stays_after_compiling_again(combiner):
     ],
     ids=["PCGrad", "StaticWeights", "MGDA-UB", "GradDrop"],
 )
-def test_mixed_precision_comes_close_to_single(policy, combiner):
+def test_mixed_precision_is_close_to_float32(policy, combiner):
     found = {}
     for name in ("float32", policy):
         keras.mixed_precision.set_global_policy(name)
@@ -287,7 +287,7 @@ def test_mixed_precision_comes_close_to_single(policy, combiner):
             copy = type(combiner).from_config(combiner.get_config())
             model = compiled(copy, network=network)
             if policy == "mixed_float16":
-                # Keras' first scale, 32768, overflows and skips steps until it has come down.
+                # Keras' initial scale, 32768, overflows and skips steps until it is lower.
                 inner = keras.optimizers.SGD(0.05, momentum=0.9)
                 model.compile(keras.optimizers.LossScaleOptimizer(inner, initial_scale=256.0))
             history = model.fit(dataset(), epochs=3, verbose=0).history
@@ -299,7 +299,7 @@ def test_mixed_precision_comes_close_to_single(policy, combiner):
 
 
 @pytest.mark.parametrize("combiner", [None, slow(GradNorm())], ids=["static", "gradnorm"])
-def test_the_state_as_a_tree(combiner):
+def test_state_tree(combiner):
     x, y, *_ = networks.batch("dense", size=8)
     y = {name: np.nan_to_num(labels) for name, labels in y.items()}
     losses = {task.name: task.loss for task in networks.tasks()}
@@ -316,7 +316,7 @@ def test_the_state_as_a_tree(combiner):
 
 
 @pytest.mark.parametrize("ending", ["h5", "hdf5"])
-def test_the_old_format_is_refused_where_it_would_be_written(ending, tmp_path):
+def test_saving_to_hdf5_is_refused(ending, tmp_path):
     model = compiled()
     with pytest.raises(ValueError, match=r"Save to `\*.keras`, or the network alone"):
         model.save(tmp_path / f"model.{ending}")
@@ -324,7 +324,7 @@ def test_the_old_format_is_refused_where_it_would_be_written(ending, tmp_path):
 
 
 class Prepares(keras.Model):
-    """Reads texts in `fit`, as KerasHub's tasks with a preprocessor do."""
+    """Preprocesses texts in `fit`, as KerasHub's tasks with a preprocessor do."""
 
     def __init__(self):
         super().__init__()
@@ -337,13 +337,13 @@ class Prepares(keras.Model):
         return super().fit(keras.ops.cast(keras.ops.array([len(text) for text in x]), "float32"))
 
 
-def test_a_network_that_prepares_data_in_fit_is_warned_of():
+def test_network_that_overrides_fit_gives_a_warning():
     with pytest.warns(UserWarning, match=r"Prepares overrides \['fit'\].*prepare them before"):
         mtk.MultiTaskModel(Prepares())
 
 
 @pytest.mark.parametrize("first", [True, slow(False)], ids=["freeze", "unfreeze"])
-def test_what_is_trainable_changes_without_compile(first):
+def test_changing_trainable_without_compile_gives_a_warning(first):
     network = networks.dense()
     trunk = network.get_layer("trunk")
     trunk.trainable = first
@@ -355,7 +355,7 @@ def test_what_is_trainable_changes_without_compile(first):
     assert (np.abs(trunk.kernel.numpy() - before).max() > 0) == first  # As in Keras.
 
 
-def test_a_method_on_what_is_unfrozen_needs_compile():
+def test_combiner_needs_compile_after_unfreezing():
     network = networks.dense()
     for layer in network.layers:
         layer.trainable = layer.name in networks.TASKS

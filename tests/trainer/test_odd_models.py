@@ -1,4 +1,4 @@
-"""What other people's models do besides: each compared with plain Keras, or refused in words."""
+"""Layers, losses and metrics with side effects or state: equal to Keras, or refused."""
 
 import functools
 import itertools
@@ -20,7 +20,7 @@ Y = {task: RNG.normal(size=(12, 1)).astype("float32") for task in "ab"}
 
 
 class RunningNorm(layers.Layer):
-    """Writes a running mean square, and divides by it in the same call."""
+    """Updates a running mean square and divides by it in the same call."""
 
     def build(self, shape):
         self.mean = self.add_weight(shape=(), initializer="ones", trainable=False)
@@ -44,7 +44,7 @@ class InModule(layers.Layer):
 
 
 class Scaled(keras.losses.Loss):
-    """Multiplies by a number that grows with its calls."""
+    """Multiplies the loss by the number of its calls."""
 
     def __init__(self, name="scaled"):
         super().__init__(name=name)
@@ -70,8 +70,8 @@ class Half(combiners.GramianCombiner):
 
 @pytest.mark.parametrize("combiner", some([combiners.StaticWeights, Half], [Half]))
 @pytest.mark.parametrize("calls", some([1, 2], [2]))
-def test_no_gradient_flows_through_what_a_layer_writes(combiner, calls):
-    """Plain Keras reads the variable again, and the tape does not know what was assigned."""
+def test_no_gradient_flows_through_assigned_variables(combiner, calls):
+    """As in Keras, where the tape does not record the assignment of a variable."""
     keras.utils.set_random_seed(1)
     one = network(RunningNorm(), calls)
     keras.utils.set_random_seed(1)
@@ -83,7 +83,7 @@ def test_no_gradient_flows_through_what_a_layer_writes(combiner, calls):
         keras.optimizers.SGD(0.1),
         loss=dict.fromkeys("ab", "mse"),
         loss_weights={"a": 0.5, "b": 0.5},
-        run_eagerly=True,  # Keras takes four steps sooner than it traces one.
+        run_eagerly=True,  # Four steps take Keras less time than tracing one.
     )
     two.fit(X, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
     for mine, plain in zip(one.weights, two.weights, strict=True):
@@ -99,7 +99,7 @@ def test_no_gradient_flows_through_what_a_layer_writes(combiner, calls):
         slow((combiners.StaticWeights, {"micro_batches": 2})),
     ],
 )
-def test_variables_of_modules_are_advanced_once_a_step(combiner, options):
+def test_variables_of_modules_are_updated_once_per_step(combiner, options):
     layer = InModule()
     model = mtk.MultiTaskModel(network(layer), [mtk.Task(t, "mse") for t in "ab"], combiner())
     model.compile(keras.optimizers.SGD(0.1), **options)
@@ -111,7 +111,7 @@ def test_variables_of_modules_are_advanced_once_a_step(combiner, options):
     ("combiner", "options"),
     [(combiners.FAMO, {}), (combiners.StaticWeights, {"micro_batches": 2})],
 )
-def test_losses_with_a_state_advance_once_a_step(combiner, options):
+def test_state_of_losses_is_updated_once_per_step(combiner, options):
     loss, half = Scaled(), np.tile([1.0, 1.0, 0.0], (12, 1))
     i = keras.Input((4,))
     model = mtk.MultiTaskModel(
@@ -160,7 +160,7 @@ LOSSES = {
     [(combiners.FAMO, {}), slow((combiners.IMTLL, {"micro_batches": 2}))],
 )
 @pytest.mark.parametrize("kind", some(LOSSES, ["closure", "sum"]))
-def test_raw_variables_of_losses_advance_once_a_step(kind, combiner, options):
+def test_raw_variables_of_losses_are_updated_once_per_step(kind, combiner, options):
     CALLS.assign(0.0)
     net, loss = network(InModule()), LOSSES[kind]()
     model = mtk.MultiTaskModel(net, [mtk.Task("a", loss), mtk.Task("b", "mse")], combiner())
@@ -169,7 +169,7 @@ def test_raw_variables_of_losses_advance_once_a_step(kind, combiner, options):
     assert float(CALLS) == 2.0
 
 
-def test_losses_with_a_state_that_a_skipped_step_leaves():
+def test_skipped_step_restores_the_state_of_losses():
     loss = Scaled()
     model = mtk.MultiTaskModel(network(InModule()), [mtk.Task(t, loss) for t in "ab"])
     model.compile(keras.optimizers.SGD(0.1), on_nonfinite="skip")
@@ -177,7 +177,7 @@ def test_losses_with_a_state_that_a_skipped_step_leaves():
     assert float(loss.calls) == 0.0
 
 
-def test_variables_of_modules_are_put_back_by_a_step_that_is_skipped():
+def test_skipped_step_restores_variables_of_modules():
     layer = InModule()
     model = mtk.MultiTaskModel(network(layer), [mtk.Task(t, "mse") for t in "ab"])
     model.compile(keras.optimizers.SGD(0.1), on_nonfinite="skip")
@@ -186,7 +186,7 @@ def test_variables_of_modules_are_put_back_by_a_step_that_is_skipped():
 
 
 @pytest.mark.slow
-def test_a_model_with_gradients_at_a_layer_object_is_saved_and_loaded(tmp_path):
+def test_save_and_load_with_gradients_at_a_layer_object(tmp_path):
     net = network(layers.Activation("tanh"))
     combiner = combiners.PCGrad(at=net.layers[1])
     model = mtk.MultiTaskModel(net, [mtk.Task(t, "mse") for t in "ab"], combiner)
@@ -214,8 +214,8 @@ METRICS = {
 
 
 @pytest.mark.parametrize("name", some(METRICS, ["top_k", "norm", "f1"]))
-def test_metrics_of_several_labels_are_what_keras_measures(name):
-    """All labels are there, or those of whole examples are missing."""
+def test_metrics_of_several_labels_equal_keras(name):
+    """Once with all labels, once with all labels of some examples missing."""
     y = np.eye(3, dtype="float32")[RNG.integers(0, 3, 16)]
     p = RNG.uniform(0.05, 0.95, (16, 3)).astype("float32")
     net = keras.Sequential([keras.Input((3,)), layers.Identity()])
@@ -244,8 +244,8 @@ OVERLAPS = list(itertools.product(IOU, ["weights", "mask"]))
 
 
 @pytest.mark.parametrize(("kind", "given"), some(OVERLAPS, [OVERLAPS[i] for i in (0, 3, 4)]))
-def test_overlap_in_images_whose_losses_are_one_for_each(kind, given):
-    """Keras' own takes weights only if there is one for each pixel."""
+def test_iou_with_one_loss_per_image(kind, given):
+    """Keras' IoU metrics only accept sample weights for each pixel."""
     channels, make = IOU[kind]
     p = RNG.uniform(size=(6, 2, 2, channels)).astype("float32")
     classes = RNG.integers(0, max(channels, 2), (6, 2, 2))
@@ -266,7 +266,7 @@ def test_overlap_in_images_whose_losses_are_one_for_each(kind, given):
     assert found == pytest.approx(float(plain.result()), rel=1e-5)
 
 
-def test_some_labels_of_an_example_count_for_metrics_of_each_label():
+def test_metrics_per_label_count_partly_labelled_examples():
     y = RNG.integers(0, 2, (16, 3)).astype("float32")
     p = RNG.uniform(0.05, 0.95, (16, 3)).astype("float32")
     y[np.arange(16), RNG.integers(0, 3, 16)] = np.nan
@@ -282,7 +282,7 @@ def test_some_labels_of_an_example_count_for_metrics_of_each_label():
     assert logs["a_auc"] == pytest.approx(float(auc.result()), rel=1e-5)
 
 
-def test_a_mean_over_labels_that_takes_their_logarithm():
+def test_loss_that_takes_the_logarithm_of_missing_labels():
     y, p = (RNG.uniform(0.1, 0.9, (8, 3)).astype("float32") for _ in range(2))
     y[0, 1] = np.nan
     each = (y * np.log(y / p))[~np.isnan(y)]
@@ -292,7 +292,7 @@ def test_a_mean_over_labels_that_takes_their_logarithm():
     assert float(total / tf.reduce_sum(elements.weights)) == pytest.approx(each.mean(), rel=1e-5)
 
 
-def test_what_cannot_work_is_refused_when_it_is_made():
+def test_unsupported_models_are_refused_early():
     class Calling(mtk.MultiTaskModel):
         def call(self, inputs, training=None):
             return super().call(2 * inputs, training)
@@ -321,12 +321,12 @@ def test_one_metric_object_for_two_tasks_is_copied():
 
 
 @functools.cache
-def float8_of_keras():
-    return of_float8_layers(lambda net: net)
+def float8_state_of_keras():
+    return trained_float8_state(lambda net: net)
 
 
-def of_float8_layers(wrap, epochs=2, **options):
-    """Trains at the rate zero, and returns what float8 layers keep beside their weights."""
+def trained_float8_state(wrap, epochs=2, **options):
+    """Trains at learning rate zero; returns the state that float8 layers keep beside weights."""
     keras.utils.set_random_seed(3)
     inputs = keras.Input((4,))
     hidden = layers.Dense(8, "tanh", activity_regularizer=keras.regularizers.L2(0.1))(inputs)
@@ -348,21 +348,23 @@ def of_float8_layers(wrap, epochs=2, **options):
         slow((Half, {})),
     ],
 )
-def test_what_overwrites_a_variable_is_not_combined(combiner, options):
-    expected = float8_of_keras()
-    found = of_float8_layers(lambda net: mtk.MultiTaskModel(net, combiner=combiner()), **options)
+def test_overwrite_with_gradient_variables_equal_keras(combiner, options):
+    expected = float8_state_of_keras()
+    found = trained_float8_state(
+        lambda net: mtk.MultiTaskModel(net, combiner=combiner()), **options
+    )
     assert len(expected) == 12
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_what_overwrites_a_variable_is_not_summed():
+def test_micro_batches_refuse_float8_layers():
     with pytest.raises(ValueError, match="The layer 'dense.*' has float8"):
-        of_float8_layers(mtk.MultiTaskModel, micro_batches=2)
+        trained_float8_state(mtk.MultiTaskModel, micro_batches=2)
 
 
 def after_quantization(wrap):
-    """Trains adapters, quantizes the network and goes on, with what was compiled before."""
+    """Trains adapters, quantizes the network and continues without compiling again."""
     keras.utils.set_random_seed(4)
     net = network(layers.ReLU())
     net.layers[1].enable_lora(2)
@@ -379,13 +381,13 @@ def after_quantization(wrap):
 
 
 @pytest.mark.slow
-def test_a_network_that_is_quantized_is_traced_anew():
+def test_quantized_network_is_traced_again():
     found = after_quantization(mtk.MultiTaskModel)
     np.testing.assert_allclose(found, after_quantization(lambda net: net), rtol=1e-5)
 
 
 class OfTexts(keras.Model):
-    """Two texts, one embedding that masks, an LSTM each; and numbers beside."""
+    """Two texts with a shared masking embedding and an LSTM each, and numeric inputs."""
 
     def __init__(self):
         super().__init__()
@@ -407,7 +409,7 @@ FIRST_OF_A_KIND = {type(case.make()): name for name, case in reversed(BY_NAME.it
 
 
 @pytest.mark.parametrize("name", some(sorted(FIRST_OF_A_KIND), ["pcgrad"]))
-def test_a_subclassed_network_of_texts_and_numbers_trains_with_each_method(name):
+def test_subclassed_network_of_texts_and_numbers_trains_with_each_method(name):
     texts = np.random.default_rng(1).integers(0, 7, (2, 12, 5))
     net = OfTexts()
     model = mtk.MultiTaskModel(net, combiner=BY_NAME[name].make())
@@ -416,7 +418,7 @@ def test_a_subclassed_network_of_texts_and_numbers_trains_with_each_method(name)
     x = {"one": texts[0], "two": texts[1], "numbers": X}
     y = {"a": Y["a"], "b": (Y["b"] > 0).astype("float32")}
     net({key: value[:1] for key, value in x.items()})
-    # All but the heads: some methods train one task in a step.
+    # All but the heads, as some methods train only one task in a step.
     parts = (net.words, *net.readers, net.trunk)
     shared = [weight for part in parts for weight in part.trainable_weights]
     before = [weight.numpy() for weight in shared]

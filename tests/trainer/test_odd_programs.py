@@ -1,4 +1,4 @@
-"""Programs in Keras' way that do what few do, against Keras."""
+"""Unusual Keras programs, compared with Keras."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ def dense():
 
 
 def ragged():
-    """Within `TextVectorization` texts are ragged."""
+    """`TextVectorization` uses ragged tensors internally."""
     read = layers.TextVectorization(10, output_sequence_length=3)
     read.adapt(WORDS)
     x = keras.Input((), dtype="string")
@@ -54,7 +54,7 @@ def seeded(build):
 
 
 WEIGHTED = {"loss_weights": {"a": 0.5, "b": 1.0}}
-# All that weigh tasks and keep the mean scale.
+# All combiners that weight tasks and keep the scale of the mean.
 WEIGHING = {
     "static": combiners.StaticWeights,
     "mgda": combiners.MGDA,
@@ -74,11 +74,11 @@ WEIGHING = {
 
 
 @pytest.mark.parametrize("name", some(WEIGHING, ["mgda"]))
-def test_a_loss_weight_of_zero_leaves_the_task_out(name):
-    """What is left is one task, of which every method takes Keras' step."""
+def test_loss_weight_of_zero_excludes_the_task(name):
+    """With the one remaining task, every method takes the step of Keras."""
     one, two = seeded(dense), seeded(dense)
     weights = {"loss_weights": {"a": 0.0, "b": 0.7}}
-    # Without a graph: Keras takes nine steps sooner than it traces one.
+    # Eagerly, because nine steps take Keras less time than tracing one.
     expected = fitted(one, X, **weights, run_eagerly=True)
     found = fitted(mtk.MultiTaskModel(two, combiner=WEIGHING[name]()), X, **weights)
     for got, wanted in zip(two.get_weights(), one.get_weights(), strict=True):
@@ -95,7 +95,7 @@ def test_a_loss_weight_of_zero_leaves_the_task_out(name):
         *[slow((sparse, combiners.StaticWeights)), slow((sparse, combiners.MGDA))],
     ],
 )
-def test_layers_that_put_out_what_is_not_dense(build, combiner):
+def test_layers_with_ragged_or_sparse_tensors(build, combiner):
     one, two = seeded(build), seeded(build)
     x = tf.constant(WORDS)
     model = mtk.MultiTaskModel(two, combiner=combiner())
@@ -117,7 +117,7 @@ def test_layers_that_put_out_what_is_not_dense(build, combiner):
 def test_programs_in_double_precision(combiner, weights):
     before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")  # As it is where nothing was made before.
+    keras.config.set_dtype_policy("float64")  # As in a new process.
     try:
         one, two = seeded(dense), seeded(dense)
         expected = fitted(one, X.astype("float64"), **weights, run_eagerly=True)
@@ -135,7 +135,7 @@ def test_programs_in_double_precision(combiner, weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combiner", [slow(combiners.StaticWeights), combiners.MGDA])
-def test_xla_takes_micro_batches_with_metrics(combiner):
+def test_xla_with_micro_batches_and_metrics(combiner):
     found = []
     for compiled in (True, False):
         model = mtk.MultiTaskModel(seeded(dense), combiner=combiner())
@@ -146,7 +146,7 @@ def test_xla_takes_micro_batches_with_metrics(combiner):
         np.testing.assert_allclose(one, other, 1e-4, 1e-6)
 
 
-def test_xla_needs_to_know_the_size_of_micro_batches():
+def test_xla_needs_a_static_size_of_micro_batches():
     model = mtk.MultiTaskModel(seeded(dense))
     labels = {name: y[:20] for name, y in Y.items()}
     with pytest.raises(ValueError, match="drop_remainder=True"):
@@ -154,7 +154,7 @@ def test_xla_needs_to_know_the_size_of_micro_batches():
 
 
 @pytest.mark.parametrize(("device", "refused"), [("/device:CPU:0", True), ("/device:GPU:0", False)])
-def test_several_steps_at_once_on_several_devices(device, refused):
+def test_steps_per_execution_on_several_devices(device, refused):
     extended = SimpleNamespace(worker_devices=(device, device))
     strategy = SimpleNamespace(num_replicas_in_sync=2, extended=extended)
     arguments = (strategy, seeded(dense), keras.optimizers.SGD(), False, 1, 3)
@@ -181,12 +181,12 @@ class Reducing(keras.losses.Loss):
         (Reducing(), "'a', Reducing, overrides `__call__`.*Override `call"),
     ],
 )
-def test_losses_that_reduce_in_their_own_way_are_refused(loss, words):
+def test_losses_with_unsupported_reductions_are_refused(loss, words):
     with pytest.raises(ValueError, match=words):
         mtk.MultiTaskModel(seeded(dense)).compile("sgd", {"a": loss, "b": shifted})
 
 
-def test_losses_of_whole_examples_are_nan_under_xla_where_some_labels_are_missing():
+def test_losses_per_example_with_partly_missing_labels_are_nan_under_xla():
     """Without XLA the step stops with a message; XLA drops assertions."""
     x = keras.Input((5,))
     network = keras.Model(x, {"a": layers.Dense(4, activation="softmax")(x)})
@@ -206,7 +206,7 @@ def test_losses_of_whole_examples_are_nan_under_xla_where_some_labels_are_missin
 
 
 class Column:
-    """Labels as pandas has them."""
+    """Imitates a column of pandas."""
 
     def __init__(self, values):
         self.values = values
@@ -219,7 +219,7 @@ class Column:
 
 
 @pytest.mark.parametrize("form", [np.asarray, tf.constant, Column])
-def test_labels_that_are_nan_are_named_in_every_form(form):
+def test_nan_labels_are_named_in_every_form(form):
     model = mtk.MultiTaskModel(seeded(dense))
     model.compile("sgd", {"a": "mse", "b": "mse"})
     wrong = Y["a"].copy()
@@ -234,7 +234,7 @@ def test_labels_that_are_nan_are_named_in_every_form(form):
             call()
 
 
-def test_wrong_parts_of_a_model_are_named():
+def test_invalid_network_and_tasks_are_named():
     with pytest.raises(
         TypeError, match=r"`network` must be a Keras model.*MultiTaskModel\(build\(\)\)"
     ):
@@ -244,8 +244,8 @@ def test_wrong_parts_of_a_model_are_named():
             mtk.MultiTaskModel(seeded(dense), tasks)
 
 
-def test_the_last_layer_of_a_network_that_comes_back():
-    """Each of two layers follows the other: the one that is called last."""
+def test_last_layer_of_a_network_that_reuses_layers():
+    """Of two layers that follow each other, it is the one that is called last."""
     first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
     x = keras.Input((5,))
     hidden = layers.Dense(4)(x)
@@ -257,6 +257,6 @@ def test_the_last_layer_of_a_network_that_comes_back():
     assert paths == ["first/kernel", "first/bias"]
 
 
-def test_tasks_come_from_compile():
+def test_inspect_needs_compile():
     with pytest.raises(ValueError, match="`compile`, which has not been called"):
         mtk.MultiTaskModel(seeded(dense)).inspect((X, Y))

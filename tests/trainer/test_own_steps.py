@@ -35,7 +35,7 @@ QUICK = {
 }
 
 
-def ways():
+def cases():
     for name in COMBINERS:
         for mode in MODES:
             marks = () if (name, mode) in QUICK else (pytest.mark.slow,)
@@ -43,8 +43,8 @@ def ways():
 
 
 @functools.cache
-def plainly(name):
-    """The library's own steps on inputs that were doubled before."""
+def results_of_the_base_class(name):
+    """Trains the base class on inputs that were doubled before."""
     model = model_of(mtk.MultiTaskModel, COMBINERS[name](), run_eagerly=True)
     weights, logs = trained(model, 2.0)
     tested = model.evaluate(3 * X, Y, batch_size=8, verbose=0, return_dict=True)
@@ -52,9 +52,9 @@ def plainly(name):
 
 
 def check(name, weights, logs, tested, replicas=False):
-    known_weights, known, known_tested = plainly(name)
+    known_weights, known, known_tested = results_of_the_base_class(name)
     assert len(logs["seen"]) == len(logs["largest"]) == len(known["a_loss"])
-    # Each epoch starts anew, and sees all of the data.
+    # The metric is reset in each epoch, and sees all of the data.
     np.testing.assert_allclose(logs["seen"], [2 * X.mean()] * 2, rtol=1e-4)
     assert tested["seen"] == pytest.approx(3 * X.mean(), rel=1e-4)
     if not replicas:
@@ -71,7 +71,7 @@ def check(name, weights, logs, tested, replicas=False):
         assert tested[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
 
 
-@pytest.mark.parametrize(("name", "mode"), ways())
+@pytest.mark.parametrize(("name", "mode"), cases())
 def test_own_steps_train_with_every_combiner(name, mode):
     model = model_of(Augmented, COMBINERS[name](), **MODES[mode])
     weights, logs = trained(model)
@@ -107,8 +107,8 @@ def test_own_steps_see_validation_and_single_batches():
     assert "seen" in model.test_on_batch(X, Y, return_dict=True)
 
 
-def test_an_own_step_is_called_once_a_step_without_a_graph():
-    """It may hold Python state."""
+def test_own_step_is_called_once_per_eager_step():
+    """A step may have Python state."""
     called = []
 
     class Counting(mtk.MultiTaskModel):
@@ -121,8 +121,8 @@ def test_an_own_step_is_called_once_a_step_without_a_graph():
     assert called == [True] * 4
 
 
-def test_a_step_may_take_the_gradient_of_something_else():
-    """Without `super`: Keras' own way to write a step."""
+def test_own_step_without_super():
+    """A step as in Keras' guides, with its own loss and gradient."""
 
     class Own(mtk.MultiTaskModel):
         def train_step(self, data):
@@ -143,7 +143,7 @@ def test_a_step_may_take_the_gradient_of_something_else():
 
 
 def works_or_is_refused(cls, run):
-    """A hook works as Keras documents it, or the subclass is refused when it is made."""
+    """A hook works as in Keras, or creating the subclass raises an error with its name."""
     try:
         model = model_of(cls)
     except TypeError as error:
@@ -221,8 +221,8 @@ OF_LOSS = {
 
 
 @pytest.mark.parametrize("form", OF_LOSS)
-def test_the_loss_of_predictions_is_that_of_keras(form):
-    """As an own step needs it: for adversarial examples, or a sharpness-aware step."""
+def test_compute_loss_equals_keras(form):
+    """Custom steps need it, for example for adversarial training or sharpness-aware steps."""
     loss_weights, labels, weights = OF_LOSS[form]
     net = network()
     net.get_layer("features").kernel.regularizer = keras.regularizers.L2(0.1)
@@ -235,7 +235,7 @@ def test_the_loss_of_predictions_is_that_of_keras(form):
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_the_loss_of_given_tasks_is_their_mean():
+def test_compute_loss_of_given_tasks_is_their_mean():
     labels = {"a": np.where(X[:, :1] > 0, Y["a"], np.nan), "b": Y["b"]}
     model = mtk.MultiTaskModel(
         network(), [mtk.Task("a", "mse", missing=float("nan")), mtk.Task("b", "mae")]
@@ -253,7 +253,7 @@ class WithTeacher(mtk.MultiTaskModel):
         self.teacher.build((None, 3))
 
 
-def test_weights_are_those_of_the_network_and_of_a_subclass():
+def test_get_and_set_weights_include_those_of_a_subclass():
     model = WithTeacher(network(), combiner=mtk.combiners.PCGrad())
     model.compile("sgd", LOSSES)
     before = model.get_weights()

@@ -1,4 +1,4 @@
-"""Forms of outputs, losses and inputs that few programs have, against Keras."""
+"""Rare forms of outputs, losses and inputs, compared with Keras."""
 
 import itertools
 
@@ -40,7 +40,7 @@ def padded():
 
 
 class Late(keras.Model):
-    """Tells its outputs when it is called."""
+    """Its outputs are unknown until it is called."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -53,7 +53,7 @@ class Late(keras.Model):
 
 
 class Untold(Late):
-    """Does not tell its layers whether it trains, and Keras does not either."""
+    """Its `call` has no argument `training` to pass to its layers."""
 
     def __init__(self):
         super().__init__(lambda a, b: {"a": a, "b": b})
@@ -64,7 +64,7 @@ class Untold(Late):
 
 
 class InTuples(Late):
-    """Keeps its layers in containers, and a metric."""
+    """Keeps its layers in nested containers, and has a metric."""
 
     def __init__(self):
         super().__init__(None)
@@ -79,7 +79,7 @@ class InTuples(Late):
 
 
 class Noted(layers.Dense):
-    """Keeps a metric, of the same name as that of other such layers."""
+    """Has a metric, which has the same name in all such layers."""
 
     def __init__(self, units):
         super().__init__(units)
@@ -98,7 +98,7 @@ def noted():
 
 
 class Told(layers.Layer):
-    """Tells its output's shape, so that Keras does not call what is inside before `fit`."""
+    """Knows its output shape, so that Keras does not call the inner layer before `fit`."""
 
     def build(self, shape):
         self.inside = layers.Dense(4, "tanh")
@@ -111,7 +111,7 @@ class Told(layers.Layer):
 
 
 class Noise(layers.Layer):
-    """Draws from the seed that Keras has for all layers, which is made when it is first needed."""
+    """Draws from Keras' global seed generator, which is created when it is first used."""
 
     def call(self, x, training=False):
         return x + keras.random.normal(ops.shape(x)) if training else x
@@ -174,7 +174,7 @@ def weighted(loss, **weights):
     )
 
 
-# A network, its losses, what it reads and learns, and further arguments of `compile` and `fit`.
+# Network, losses, inputs, labels, and further arguments of `compile` and `fit`.
 PROGRAMS = {
     "dict of dicts": (
         lambda: functional(lambda a, b, c: {"p": {"a": a, "b": b}, "q": c}),
@@ -345,9 +345,9 @@ def fitted(wrap, program, **options):
     return model, history, network.get_weights()
 
 
-# Like others: what is built late as what is built at once, a loss of a batch as one with weights or
-# one that is summed, sums as means over weights, Dice as Tversky.
-ALIKE = (
+# Similar to other programs: networks that are built late, batch losses with and without weights,
+# sums and means over weights, Dice and Tversky.
+SIMILAR = (
     *("one output, not built", "dict of dicts, not built"),
     *("loss of a batch", "loss of a batch in a class"),
     *("sums in batches of two sizes", "dice"),
@@ -358,14 +358,14 @@ ALIKE = (
 )
 
 
-@pytest.mark.parametrize("name", some(PROGRAMS, [p for p in PROGRAMS if p not in ALIKE]))
+@pytest.mark.parametrize("name", some(PROGRAMS, [p for p in PROGRAMS if p not in SIMILAR]))
 def test_program_trains_as_in_keras(name):
-    # Without a graph: Keras takes eight steps sooner than it traces one.
+    # Eagerly, because eight steps take Keras less time than tracing one.
     _, expected, weights = fitted(lambda network: network, PROGRAMS[name], run_eagerly=True)
     _, found, own = fitted(mtk.MultiTaskModel, PROGRAMS[name])
     for one, other in zip(own, weights, strict=True):
         np.testing.assert_allclose(one, other, 1e-5, 1e-6)
-    # Keras takes a mean that is not over examples, or logs two outputs under one name.
+    # Keras logs a mean that is not over examples, or two outputs under one name.
     if "two sizes" in name or "twice" in name:
         expected = {"loss": expected["loss"]}
     for key, values in expected.items():
@@ -373,7 +373,7 @@ def test_program_trains_as_in_keras(name):
 
 
 @pytest.mark.slow
-def test_what_keras_has_not_called_is_shared():
+def test_layers_not_called_before_fit_are_shared():
     model, _, _ = fitted(
         lambda network: mtk.MultiTaskModel(network, combiner=combiners.PCGrad()),
         PROGRAMS["layers that are not called before"],
@@ -390,13 +390,13 @@ BUILDS = {
 
 
 BUILT = list(itertools.product(BUILDS, [False, True], ["of each", "of all"]))
-# Each value of an argument.
+# Both values of the second and third argument.
 QUICK = [("predict", False, "of each"), ("network", True, "of all")]
 
 
 @pytest.mark.parametrize(("how", "compiled", "given"), some(BUILT, QUICK))
-def test_a_network_that_is_built_before_fit(how, compiled, given, tmp_path):
-    """The combiner has a state of its own, whatever built the network; so has a loaded one."""
+def test_network_built_before_fit(how, compiled, given, tmp_path):
+    """The state of the combiner exists however the network was built, also in a loaded model."""
     loss = {"a": "mse", "b": "mse"} if given == "of each" else "mse"
     network = Late(lambda a, b: {"a": a, "b": b})
     model = mtk.MultiTaskModel(network, combiner=combiners.GradNorm())
@@ -415,8 +415,8 @@ def test_a_network_that_is_built_before_fit(how, compiled, given, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
-def test_weights_of_a_plain_model_load(tmp_path):
-    """They leave what combiners learn and notes as they are."""
+def test_weights_of_a_keras_model_can_be_loaded(tmp_path):
+    """The state of the combiner does not change."""
     plain = two()
     plain.save_weights(tmp_path / "plain.weights.h5")
     model = mtk.MultiTaskModel(two(), combiner=combiners.UncertaintyWeights())
@@ -440,7 +440,9 @@ FILES = {
 @pytest.mark.parametrize("reader", FILES)
 @pytest.mark.parametrize("writer", FILES)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_files_of_weights_are_of_any_model_with_the_network(writer, reader, compiled, tmp_path):
+def test_weight_files_are_exchangeable_between_models_of_a_network(
+    writer, reader, compiled, tmp_path
+):
     first, second = FILES[writer](two()), FILES[reader](two())
     first.compile("sgd", {"a": "mse", "b": "mse"})
     if compiled:
@@ -451,7 +453,7 @@ def test_files_of_weights_are_of_any_model_with_the_network(writer, reader, comp
         np.testing.assert_array_equal(one, other)
 
 
-def test_outputs_of_one_layer_have_numbers():
+def test_outputs_of_one_layer_are_numbered():
     model, history, _ = fitted(mtk.MultiTaskModel, PROGRAMS["a layer puts out twice"])
     assert model.task_names == ["head_0", "head_1"]
     assert "head_0_mae" in history
@@ -460,7 +462,7 @@ def test_outputs_of_one_layer_have_numbers():
 
 
 @pytest.mark.slow
-def test_nested_outputs_have_the_gramian_of_flat_ones():
+def test_nested_outputs_equal_flat_outputs():
     nested = PROGRAMS["dict of dicts"]
     flat = (
         lambda: functional(lambda a, b, c: {"a": a, "b": b, "c": c}),
@@ -498,15 +500,15 @@ def test_nested_outputs_have_the_gramian_of_flat_ones():
         (["mse"], "`loss` must have the structure"),
     ],
 )
-def test_losses_of_another_form_are_told(loss, words):
+def test_losses_must_have_the_structure_of_the_outputs(loss, words):
     model = mtk.MultiTaskModel(PROGRAMS["dict of dicts"][0]())
     with pytest.raises(ValueError, match=words):
         model.compile("sgd", loss)
 
 
 @pytest.mark.parametrize("name", ["one output, not built", slow("dict, not built")])
-def test_tasks_of_the_first_batch_are_kept_in_a_file(tmp_path, name):
-    """The class of the network is not registered, so that the weights alone are read."""
+def test_tasks_read_from_the_first_batch_are_saved(tmp_path, name):
+    """Only weights are loaded, because the class of the network is not registered."""
     program = PROGRAMS[name]
     model, _, weights = fitted(
         lambda n: mtk.MultiTaskModel(n, combiner=combiners.UncertaintyWeights()), program
@@ -523,7 +525,7 @@ def test_tasks_of_the_first_batch_are_kept_in_a_file(tmp_path, name):
     assert weights
 
 
-def test_one_metric_object_of_keras_serves_two_tasks():
+def test_one_metric_object_for_two_tasks_in_compile():
     metric = keras.metrics.AUC(name="auc")
     model = mtk.MultiTaskModel(two())
     model.compile("sgd", {"a": "mse", "b": "mse"}, metrics={"a": [metric], "b": [metric]})
@@ -536,7 +538,7 @@ def test_one_metric_object_of_keras_serves_two_tasks():
         assert found[f"{name}_auc"] == pytest.approx(float(expected.result()), rel=1e-5)
 
 
-def test_a_step_in_float16_is_not_skipped_where_only_a_sum_overflows():
+def test_all_finite_does_not_overflow_in_float16():
     assert all_finite([tf.fill([8], tf.constant(6e4, tf.float16))])
     assert not all_finite([tf.constant([1.0, np.inf], tf.float16)])
 
@@ -545,7 +547,7 @@ PARTS = list(itertools.product([combiners.PCGrad, combiners.MoDo], [1, 2]))
 
 
 @pytest.mark.parametrize(("combiner", "micro_batches"), some(PARTS, [PARTS[1]]))
-def test_parts_of_a_batch_with_an_input_of_none(combiner, micro_batches):
+def test_batch_parts_with_an_input_of_none(combiner, micro_batches):
     parts = 3 if combiner is combiners.MoDo else 1
     network = Optional(None)
     model = mtk.MultiTaskModel(network, combiner=combiner())
@@ -560,14 +562,14 @@ def test_parts_of_a_batch_with_an_input_of_none(combiner, micro_batches):
     assert np.isfinite(model.last_weights.numpy()).all()
 
 
-def test_a_loss_of_a_batch_cannot_leave_labels_out():
+def test_batch_loss_with_missing_labels_is_refused():
     model = mtk.MultiTaskModel(two())
     model.compile("sgd", {"a": of_batch, "b": "mse"})
     with pytest.raises(ValueError, match=r"one number for the whole batch.*axis=-1.*astype"):
         model.fit(X, BOTH, sample_weight={"a": WEIGHTS > 0}, verbose=0)
 
 
-def test_one_loss_of_outputs_that_are_not_known_is_given_anew():
+def test_loss_for_unknown_outputs_can_be_replaced():
     model = mtk.MultiTaskModel(Late(lambda a, b: {"a": a, "b": b}))
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="outputs of the network .* are unknown"):
@@ -580,8 +582,8 @@ def test_one_loss_of_outputs_that_are_not_known_is_given_anew():
     assert losses["a_loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_no_random_text_reaches_is_read_off_the_graph():
-    """The random texts of the analysis have one word, after which a recurrent kernel matters."""
+def test_shared_variables_without_gradient_on_random_texts_are_found():
+    """The analysis tries random texts of one word, where a recurrent kernel has no gradient."""
     texts = tf.constant([["red green"], ["blue"], ["green red"], ["red blue"]] * 4)
     read = layers.TextVectorization(10, output_sequence_length=3)
     read.adapt(texts)

@@ -1,4 +1,4 @@
-"""What several replicas cannot do is refused when a model is compiled."""
+"""Settings that several replicas do not support are refused."""
 
 from types import SimpleNamespace
 
@@ -35,14 +35,14 @@ def check(optimizer, replicas=2, device="/GPU:0", jit_compile=False, steps_at_on
         (SGD(use_ema=True), {}, "synchronized=False"),
     ],
 )
-def test_what_replicas_cannot_do_is_named(optimizer, given, culprit):
+def test_unsupported_options_are_named(optimizer, given, culprit):
     with pytest.raises(ValueError, match=rf"(?s){culprit}"):
         check(optimizer, **given)
     check(optimizer, replicas=1, **{"device": "/GPU:0", **given})
 
 
 @pytest.mark.parametrize("outside", ["network", "metric", "optimizer", "compile"])
-def test_what_is_made_outside_of_the_scope_is_named(outside):
+def test_objects_created_outside_of_the_scope_are_named(outside):
     def network():
         inputs = keras.Input((2,))
         return keras.Model(inputs, {task: keras.layers.Dense(1)(inputs) for task in "ab"})

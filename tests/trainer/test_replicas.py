@@ -1,6 +1,6 @@
-"""1, 2 and 4 replicas and 2 workers give the same run; combiners are not linear, so it takes care.
+"""1, 2 and 4 replicas and 2 workers train the same, although combiners are not linear.
 
-The long form:
+All combiners, for 50 steps:
 
     python -m pytest -m slow tests/trainer/test_replicas.py
 """
@@ -30,7 +30,7 @@ def start(module, *flags, worker=None, addresses=()):
     )
 
 
-def end(*processes):
+def wait_for(*processes):
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors[-3000:]
@@ -43,18 +43,18 @@ def on_one_device(folder, steps, names):
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory):
-    """The results of one and of two replicas, and the errors of steps on two."""
+def short_results(tmp_path_factory):
+    """The results of one and of two replicas, and errors of steps on two against a Jacobian."""
     folder = tmp_path_factory.mktemp("replicas")
     process = start("tests.trainer.two_replicas", folder)
     one = on_one_device(folder, STEPS, KINDS)
-    end(process)
+    wait_for(process)
     return one, np.load(folder / "2.npz"), json.loads((folder / "jacobian.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def long(tmp_path_factory):
-    """The results of numbers of replicas, and of two workers, by their names."""
+def long_results(tmp_path_factory):
+    """The results by number of replicas and by worker."""
     folder = tmp_path_factory.mktemp("replicas")
     started = {}
     for replicas in (2, 4):
@@ -70,7 +70,7 @@ def long(tmp_path_factory):
             addresses=addresses,
         )
     one = on_one_device(folder, 50, NAMES)
-    end(*started.values())
+    wait_for(*started.values())
     return {"1": one, **{path.stem: np.load(path) for path in started}}
 
 
@@ -81,24 +81,24 @@ def assert_same(one, other, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_same_weights_after_20_steps(short, name):
-    one, two, _ = short
+def test_same_weights_after_20_steps(short_results, name):
+    one, two, _ = short_results
     assert_same(one, two, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", ["2", "4", "worker 0", "worker 1"])
 @pytest.mark.parametrize("name", NAMES)
-def test_same_weights_after_50_steps(long, name, devices):
-    assert_same(long["1"], long[devices], name)
+def test_same_weights_after_50_steps(long_results, name, devices):
+    assert_same(long_results["1"], long_results[devices], name)
 
 
-def test_dropout_masks_differ_between_replicas(short):
-    assert short[1]["masks_differ"]
+def test_dropout_masks_differ_between_replicas(short_results):
+    assert short_results[1]["masks_differ"]
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_two_replicas_take_the_step_of_the_jacobian(short, kind):
-    found = short[2][kind]
+def test_step_on_two_replicas_equals_jacobian(short_results, kind):
+    found = short_results[2][kind]
     assert "error" not in found, found
     assert max(found.values()) < 1e-5, found

@@ -1,4 +1,4 @@
-"""A step does what the formulas say: combine, L2, clip, apply; moving statistics once."""
+"""A step equals its formulas: combine, L2, clip, apply; moving statistics are updated once."""
 
 import functools
 import itertools
@@ -49,16 +49,16 @@ def change(network, run):
     return [(b - a) / RATE for b, a in zip(before, after, strict=True)]
 
 
-OF_LOSSES = [
+LOSS_COMBINERS = [
     name
     for name, case in BY_NAME.items()
     if (made := case.make()).reads == "losses" and not made.scales_whole_losses
 ]
 
 
-@pytest.mark.parametrize("name", some([case.name for case in CASES], OF_LOSSES))
-def test_what_is_shared_is_found_before_a_step_is_traced(name, monkeypatch):
-    """Trap: a step on replicas cannot trace another function, which this takes."""
+@pytest.mark.parametrize("name", some([case.name for case in CASES], LOSS_COMBINERS))
+def test_structure_is_analysed_before_a_step_is_traced(name, monkeypatch):
+    """The analysis traces a function, which is impossible inside a step on replicas."""
     read, inside = mtk.MultiTaskModel._read_structure, []
 
     def noted(model):
@@ -81,7 +81,7 @@ LIMITS = list(itertools.product([False, True], [0.0, 0.7], [None, 0.3]))
     ("measured", "weight_decay", "clip_norm"),
     some(LIMITS, [(True, 0.7, 0.3)]),
 )
-def test_l2_first_then_clip(measured, weight_decay, clip_norm):
+def test_l2_is_added_before_clipping(measured, weight_decay, clip_norm):
     network, data = networks.dense(), networks.batch("dense")
     with tf.GradientTape() as tape:
         total = tf.tensordot(tf.constant([0.5, 0.3, 0.2]), plain_losses(network, data), 1)
@@ -94,7 +94,7 @@ def test_l2_first_then_clip(measured, weight_decay, clip_norm):
         norm = np.sqrt(sum(np.sum(np.square(g)) for g in expected))
         assert norm > clip_norm
         expected = [g * clip_norm / norm for g in expected]
-    # The plain losses moved the statistics of batch norm, which training does not read.
+    # `plain_losses` changed the moving statistics of batch norm, which training does not read.
     limits = {"weight_decay": weight_decay, "clip_norm": clip_norm}
     model = model_of(network, StaticWeights([5, 3, 2]), run_eagerly=measured, **limits)
     model.gradient_schedule.diagnostics_every = 1 if measured else None
@@ -103,7 +103,7 @@ def test_l2_first_then_clip(measured, weight_decay, clip_norm):
         np.testing.assert_allclose(one, two, atol=2e-6)
 
 
-def test_heads_keep_their_gradient_over_the_number_of_tasks_present():
+def test_head_gradients_are_divided_by_the_number_of_tasks_present():
     network, data = networks.dense(), networks.batch("dense")
     x, y, mask = data
     absent = (x, y, {"right": tf.zeros_like(mask["right"])})
@@ -146,7 +146,7 @@ def test_regularizers_of_the_network_count_once(combiner):
     np.testing.assert_allclose(found[0.05] - found[0.0], 0.1 * kernel, atol=3e-6)
 
 
-def test_moving_statistics_take_one_update_the_mean_over_shares():
+def test_moving_statistics_are_updated_once_by_the_mean_over_sub_batches():
     network = networks.dense()
     data = {}
     for seed, name in enumerate(networks.TASKS):
@@ -166,8 +166,8 @@ def seeds(network):
 
 
 @pytest.mark.slow
-def test_a_second_pass_has_the_same_masks_and_changes_nothing():
-    """With a learning rate of zero FAMO measures twice the same: its logits stay."""
+def test_second_forward_pass_reuses_masks_and_changes_no_state():
+    """At a learning rate of zero FAMO measures equal losses: its logits do not change."""
     network, data = networks.dense(dropout=0.5), networks.batch("dense")
     model = mtk.MultiTaskModel(network, networks.tasks(), FAMO(decay=0.0))
     model.compile(keras.optimizers.SGD(0.0))
@@ -181,7 +181,7 @@ def test_a_second_pass_has_the_same_masks_and_changes_nothing():
     np.testing.assert_allclose(norm.moving_mean.numpy(), expected, atol=1e-6)
 
 
-def test_dropout_draws_a_new_mask_each_step_and_share():
+def test_dropout_draws_a_new_mask_for_each_step_and_sub_batch():
     network = networks.dense(dropout=0.5)
     data = {}
     x, y, _ = networks.batch("dense")
@@ -192,7 +192,7 @@ def test_dropout_draws_a_new_mask_each_step_and_share():
     np.testing.assert_array_equal(seeds(network)[0], before[0] + [0, 6])
 
 
-def test_weights_are_renewed_every_n_steps():
+def test_weights_are_updated_every_n_steps():
     network, data = networks.dense(), networks.batch("dense")
     model = model_of(network, IMTLG(update_every=3))
     seen = []
@@ -204,7 +204,7 @@ def test_weights_are_renewed_every_n_steps():
     assert np.abs(seen[2][1] - seen[3][1]).max() > 1e-6
 
 
-def test_a_measured_step_of_static_weights_shows_norms_and_cosines():
+def test_diagnostic_step_of_static_weights_measures_the_gramian():
     network, data = networks.dense(), networks.batch("dense")
     with tf.GradientTape(persistent=True) as tape:
         losses = plain_losses(network, data)
@@ -244,14 +244,14 @@ def after_four_steps(combiner, **compiled):
         slow((CAGrad, {"jit_compile": True})),
     ],
 )
-def test_eager_xla_and_several_steps_an_execution_give_the_same(combiner, options):
+def test_eager_xla_and_steps_per_execution_give_the_same_weights(combiner, options):
     results = (after_four_steps(combiner), after_four_steps(combiner, **options))
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_loss_scaling_leaves_the_step_alone():
+def test_loss_scaling_does_not_change_the_step():
     results = []
     for scaled in (False, True):
         keras.utils.set_random_seed(5)
@@ -267,7 +267,7 @@ def test_loss_scaling_leaves_the_step_alone():
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_representation_needs_one_input():
+def test_representation_needs_a_shared_input():
     x, y, _ = networks.batch("dense")
     model = model_of(networks.dense(), MGDA(at="representation"))
     with pytest.raises(ValueError, match="tasks that share their input"):
@@ -275,7 +275,7 @@ def test_representation_needs_one_input():
 
 
 @pytest.mark.slow
-def test_representation_gramian_is_that_of_the_features():
+def test_representation_gramian_equals_jacobian_of_the_features():
     network, data = networks.dense(dropout=0.0), networks.batch("dense")
     norm = network.get_layer("norm")
     features = norm(network.get_layer("trunk")(data[0]), training=True)
@@ -327,7 +327,7 @@ def test_mixed_batch_is_one_loss_over_all_examples():
     ],
     ids=lambda c: f"{type(c).__name__}-{c.at}",
 )
-def test_the_network_descends_the_weighted_losses_and_nothing_else(combiner):
+def test_step_is_the_gradient_of_the_weighted_losses_only(combiner):
     """Neither GradNorm's own loss nor the learning of weights adds to the network's gradient."""
     network, data = networks.dense(), networks.batch("dense")
     with tf.GradientTape(persistent=True) as tape:
@@ -346,8 +346,8 @@ LEARNED = [UncertaintyWeights, IMTLL, GradNorm, FAMO]
 
 
 @pytest.mark.parametrize("combiner", some(LEARNED, LEARNED[2:3]))
-def test_learned_weights_are_free_of_weight_decay(combiner):
-    """At a learning rate of zero only the decay could tell two runs apart."""
+def test_weight_decay_does_not_apply_to_learned_weights(combiner):
+    """At a learning rate of zero only the decay could make two runs differ."""
     learned = []
     for weight_decay in (0.0, 100.0):
         keras.utils.set_random_seed(6)

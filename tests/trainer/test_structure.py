@@ -1,4 +1,4 @@
-"""Which variables are shared is found for models of every make."""
+"""The analysis finds shared variables, heads and representation in all kinds of models."""
 
 import gc
 
@@ -42,7 +42,7 @@ def test_finds_shared_and_heads(kind, shared):
 
 
 @pytest.mark.parametrize("combiner", [mtk.combiners.StaticWeights, mtk.combiners.PCGrad])
-def test_reports_what_no_task_reaches(combiner):
+def test_variables_that_no_task_uses_are_reported(combiner):
     data = networks.batch("subclassed")
     model = model_of(networks.NETWORKS["subclassed"](), combiner=combiner())
     assert paths(model.inspect(data).unreached) == {"unused"}
@@ -52,7 +52,7 @@ def test_reports_what_no_task_reaches(combiner):
 
 
 class Own(keras.metrics.MeanMetricWrapper):
-    """Who knows when a metric of somebody else makes its variables?"""
+    """A custom metric, of which it is unknown when it creates its variables."""
 
     def __init__(self):
         super().__init__(keras.losses.mean_absolute_error, name="own")
@@ -63,8 +63,8 @@ class Own(keras.metrics.MeanMetricWrapper):
     [("mae", False), (keras.metrics.R2Score, True), (Own, True)],
     ids=str,
 )
-def test_is_read_off_a_graph_only_where_it_is_needed(metric, is_read):
-    """Losses alone need none of it, nor do metrics whose variables are there."""
+def test_evaluation_analyses_the_graph_only_if_needed(metric, is_read):
+    """Losses do not need it, nor do metrics whose variables exist."""
     x = keras.Input((6,))
     model = mtk.MultiTaskModel(keras.Model(x, {"a": layers.Dense(1, name="a")(x)}))
     made = metric if isinstance(metric, str) else metric()
@@ -74,14 +74,14 @@ def test_is_read_off_a_graph_only_where_it_is_needed(metric, is_read):
     assert (model._structure is not None) == is_read
 
 
-def test_layers_that_are_not_there_are_named_with_losses_alone_too():
+def test_unknown_shared_layers_are_refused_with_static_weights():
     model = model_of(networks.dense(), shared=["nowhere"])
     model.compile("sgd")
     with pytest.raises(ValueError, match="nowhere"):
         model.fit(tf.data.Dataset.from_tensors(networks.batch("dense")), verbose=0)
 
 
-def test_stopped_gradient_does_not_reach():
+def test_variables_behind_stopped_gradients_are_not_shared():
     inputs = keras.Input((6,))
     x = layers.Dense(8, name="trunk")(inputs)
     stopped = keras.ops.stop_gradient(x)
@@ -98,7 +98,7 @@ def test_stopped_gradient_does_not_reach():
     assert paths(found.heads["left"]) == {"trunk", "left"}
 
 
-def test_a_variable_of_two_tasks_of_three_is_shared():
+def test_variable_of_two_of_three_tasks_is_shared():
     inputs = keras.Input((6,))
     x = layers.Dense(8, name="trunk")(inputs)
     y = layers.Dense(8, name="middle")(x)
@@ -117,7 +117,7 @@ def test_a_variable_of_two_tasks_of_three_is_shared():
 
 
 class Hidden(keras.Model):
-    """An inner function takes in all variables and gives out all predictions."""
+    """An inner function reads all variables and returns all predictions."""
 
     def __init__(self):
         super().__init__()
@@ -139,8 +139,8 @@ class Hidden(keras.Model):
         return self.inner(inputs)
 
 
-def test_what_is_hidden_is_tried_out():
-    """The graph does not show it."""
+def test_structure_inside_a_function_is_found_by_probing():
+    """The graph does not show which variables an output depends on."""
     found = model_of(Hidden()).inspect(networks.batch("dense"))
     assert paths(found.shared) == {"trunk"}
     assert {name: paths(vs) for name, vs in found.heads.items()} == {n: {n} for n in networks.TASKS}
@@ -154,7 +154,7 @@ def test_what_is_hidden_is_tried_out():
         {"shared": ["trunk"], "heads": {"left": ["left"]}},
     ],
 )
-def test_user_names_what_is_hidden(options):
+def test_structure_inside_a_function_may_be_given(options):
     found = model_of(Hidden(), **options).inspect(networks.batch("dense"))
     assert paths(found.shared) == {"trunk"}
     named = {n for n, vs in found.heads.items() if vs} | paths(found.unowned)
@@ -162,8 +162,8 @@ def test_user_names_what_is_hidden(options):
 
 
 @pytest.mark.slow
-def test_heads_of_unknown_owner_are_trained_alike():
-    """Hidden heads cost a row for each task, but get the same gradients."""
+def test_heads_of_unknown_owner_get_the_same_updates():
+    """They cost a Jacobian row for each task, but get the same gradients."""
     results = []
     for options in ({"heads": {n: [n] for n in networks.TASKS}}, {"shared": ["trunk"]}):
         keras.utils.set_random_seed(0)
@@ -186,7 +186,7 @@ def test_heads_of_unknown_owner_are_trained_alike():
         ({"shared": ["trunk"], "heads": {"left": ["trunk"]}}, "more than one place"),
     ],
 )
-def test_wrong_names_are_refused(options, message):
+def test_invalid_names_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         model_of(networks.dense(), **options).inspect(networks.batch("dense"))
 
@@ -199,7 +199,7 @@ def test_wrong_names_are_refused(options, message):
         ("subclassed", ["trunk"]),
     ],
 )
-def test_finds_where_heads_begin(kind, layers_found):
+def test_finds_the_representation(kind, layers_found):
     found = model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
     assert [layer.name for layer, _ in found.representation] == layers_found
 
@@ -215,8 +215,8 @@ def of_first_token(part=lambda sequences: sequences[:, 0]):
     return keras.Model(inputs, networks.heads(part(sequences)))
 
 
-def test_heads_may_read_a_part_of_what_a_layer_puts_out():
-    """As heads of a transformer read its first token."""
+def test_heads_may_read_a_part_of_a_layer_output():
+    """The heads of a transformer, for example, read its first token."""
     found = model_of(of_first_token()).inspect(networks.batch("dense"))
     assert [layer.name for layer, _ in found.representation] == ["trunk"]
 
@@ -231,7 +231,7 @@ def test_heads_may_read_a_quantized_layer():
 
 
 @pytest.mark.slow
-def test_a_part_has_the_gradients_of_the_whole():
+def test_reading_a_part_of_a_layer_output_gives_the_same_gradients():
     x, y, _ = networks.batch("dense")
     found = []
     for part in ((), (First(),)):
@@ -245,7 +245,7 @@ def test_a_part_has_the_gradients_of_the_whole():
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_no_warning_of_inputs_that_are_a_dict(recwarn):
+def test_dict_inputs_give_no_warning(recwarn):
     inputs = {name: keras.Input((2,), name=name) for name in ("user", "item")}
     x = layers.Dense(3)(layers.Concatenate()(list(inputs.values())))
     network = keras.Model(inputs, {name: layers.Dense(1, name=name)(x) for name in "ab"})
@@ -256,34 +256,34 @@ def test_no_warning_of_inputs_that_are_a_dict(recwarn):
     assert not [each for each in recwarn if "structure of `inputs`" in str(each.message)]
 
 
-def test_no_structure_before_a_batch():
+def test_structure_needs_a_batch():
     with pytest.raises(ValueError, match="has not seen a batch"):
         _ = model_of(networks.dense()).structure
 
 
-def graphs():
+def count_graphs():
     gc.collect()
     return sum(isinstance(one, FuncGraph) for one in gc.get_objects())
 
 
-def test_nothing_of_an_analysis_stays_behind():
+def test_analysis_does_not_leak_graphs():
     def analyze():
         model_of(networks.NETWORKS["dense"]()).inspect(networks.batch("dense"))
 
     analyze()
-    before = graphs()
+    before = count_graphs()
     analyze()
-    assert graphs() <= before
+    assert count_graphs() <= before
 
 
 @pytest.mark.parametrize("kind", ["dense", "convolutional", "attention"])
-def test_networks_that_hide_nothing_are_not_tried_out(kind, monkeypatch):
-    """Losses and normalizations have by-products, which select nothing."""
+def test_probing_is_skipped_where_the_graph_shows_the_structure(kind, monkeypatch):
+    """Side outputs of losses and normalizations do not require probing."""
     monkeypatch.setattr(probe, "run", lambda *_: pytest.fail("tried out"))
     model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
 
 
-def test_heads_cut_from_one_output_are_told_apart_by_trying():
+def test_heads_split_from_one_output_are_found_by_probing():
     inputs = keras.Input((6,))
     x = layers.Dense(8, name="trunk")(inputs)
     both = layers.Concatenate()([layers.Dense(n, name=name)(x) for name, n in SIZES.items()])

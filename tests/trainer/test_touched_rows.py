@@ -1,4 +1,4 @@
-"""Task gradients of embeddings without untouched rows equal those with them."""
+"""Sparse task gradients of embeddings, with only the rows that are read, equal dense ones."""
 
 from functools import partial
 
@@ -25,15 +25,15 @@ def network():
     return keras.Model((words, marks), keras.layers.Dense(3)(x))
 
 
-def shares(seed: int):
-    """Sentences in which words repeat, within a task and between tasks."""
+def sub_batches(seed: int):
+    """Returns sentences with repeated words, within a task and between tasks."""
     rng = np.random.default_rng(seed)
     words = {task: rng.integers(1, 9, (2, 4, 5)).astype("int32") for task in TASKS}
     return {task: ((w[0], w[1]), w[0, :, 0] % 3) for task, w in words.items()}
 
 
 def trained(combiner, sparse: bool, monkeypatch):
-    """Trains three steps and says for how many embeddings rows were left out."""
+    """Trains three steps; returns the number of sparse embeddings, the Gramian and the weights."""
     seen = []
     plain = gradients._touched
     monkeypatch.setattr(gradients, "_touched", lambda *a: seen.append(1) or plain(*a))
@@ -43,7 +43,7 @@ def trained(combiner, sparse: bool, monkeypatch):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = mtk.MultiTaskModel(network(), [mtk.Task(task, loss) for task in TASKS], combiner)
     model.compile(keras.optimizers.Adam(1e-2), weight_decay=1e-4, clip_norm=0.5)
-    batches = tf.nest.map_structure(lambda *steps: np.stack(steps), *map(shares, range(3)))
+    batches = tf.nest.map_structure(lambda *steps: np.stack(steps), *map(sub_batches, range(3)))
     model.fit(tf.data.Dataset.from_tensor_slices(batches), verbose=0, shuffle=False)
     gramian = model.last_gramian.numpy()
     monkeypatch.undo()
@@ -51,7 +51,7 @@ def trained(combiner, sparse: bool, monkeypatch):
 
 
 @pytest.mark.parametrize("combiner", some([PCGrad, CAGrad], [PCGrad]))
-def test_training_is_the_same_without_untouched_rows(combiner, monkeypatch):
+def test_training_with_sparse_gradients_equals_dense_gradients(combiner, monkeypatch):
     number, gramian, values = trained(combiner(), True, monkeypatch)
     none, known_gramian, known = trained(combiner(), False, monkeypatch)
     assert (number, none) == (2, 0)
@@ -62,11 +62,11 @@ def test_training_is_the_same_without_untouched_rows(combiner, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combiner", [GradDrop, slow(partial(GradVac, groups="layer"))])
-def test_a_combiner_that_changes_gradients_sees_whole_ones(combiner, monkeypatch):
+def test_combiners_that_change_gradients_get_dense_gradients(combiner, monkeypatch):
     assert trained(combiner(), True, monkeypatch)[0] == 0
 
 
-def test_rows_are_the_whole_gradients_without_zeros():
+def test_sparse_gradients_are_the_nonzero_rows_of_dense_gradients():
     table = tf.Variable(tf.random.stateless_normal((7, 3), [1, 2]))
     words = [tf.constant([1, 4, 1]), tf.constant([4, 6]), tf.constant([0, 0])]
     with tf.GradientTape(persistent=True) as tape:

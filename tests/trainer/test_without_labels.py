@@ -1,4 +1,4 @@
-"""A task that has no label in a whole split: nothing is known of it, and no zero says so."""
+"""A task without labels in a whole split has NaN or null as results, not zero."""
 
 import itertools
 import json
@@ -16,7 +16,9 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 4)).astype("float32")
 Y = {
     "size": RNG.normal(size=(24, 1)).astype("float32"),
-    "size_kind": RNG.integers(0, 3, 24).astype("int32"),  # Its name begins with another one's.
+    "size_kind": RNG.integers(0, 3, 24).astype(
+        "int32"
+    ),  # Its name begins with that of another task.
     "many": RNG.integers(0, 2, (24, 3)).astype("float32"),
 }
 MISSING = {"size": math.nan, "size_kind": -1, "many": math.nan}
@@ -49,7 +51,7 @@ def tasks(missing=None):
 
 
 def unlabelled(form, names, rows=slice(None)):
-    """Returns data and tasks in which those of the names have no label at all."""
+    """Returns data in which the named tasks have no labels, and the tasks."""
     x, y = X[rows], {task: labels[rows] for task, labels in Y.items()}
     if form == "mask":
         mask = {task: np.full(len(x), task not in names, "float32") for task in Y}
@@ -71,7 +73,7 @@ def of_task(logs, task):
 
 
 @pytest.mark.parametrize("form", ["mask", "missing", "shares"])
-def test_an_evaluation_tells_nothing_of_a_task_without_labels(form):
+def test_evaluation_gives_nan_for_a_task_without_labels(form):
     model = mtk.MultiTaskModel(network(), unlabelled(form, ())[1])
     model.compile("sgd")
     for number in (0, 1, 2):
@@ -89,7 +91,7 @@ def test_an_evaluation_tells_nothing_of_a_task_without_labels(form):
             np.testing.assert_allclose(flat[0], logs["loss"], rtol=1e-6)
 
 
-def test_a_run_without_labels_of_a_task_ends_and_knows_nothing_of_it(tmp_path):
+def test_run_gives_null_for_a_task_without_labels(tmp_path):
     def make():
         parts = [unlabelled("mask", names, rows)[0] for names, rows in PARTS]
         return mtk.workloads.Arrays(network, tasks(), *parts)
@@ -114,8 +116,8 @@ def test_a_run_without_labels_of_a_task_ends_and_knows_nothing_of_it(tmp_path):
 PARTS = [((), slice(0, 12)), (("size",), slice(12, 18)), (("size",), slice(18, 24))]
 
 
-def test_a_loss_that_is_nan_still_ends_a_training():
-    """Beside a task without labels, of which NaN says nothing."""
+def test_infinite_loss_ends_training_beside_a_task_without_labels():
+    """The NaN results of a task without labels do not end it."""
     watch = mtk.callbacks.TerminateOnNonFinite()
     data, own = unlabelled("mask", ["size"])
     model = mtk.MultiTaskModel(network(), own)

@@ -1,4 +1,4 @@
-"""Does on two replicas what the default tests compare, in one process: to start one takes long.
+"""Runs all default tests of two replicas in one process, because starting one takes long.
 
 python -m tests.trainer.two_replicas FOLDER
 """
@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import mtk
 from tests.trainer import against_jacobian, replicated
 
-# The long forms have all combiners, batches with inputs of each task's own, and all networks.
+# The slow tests cover all combiners, forms of batches and networks.
 KINDS = ("pcgrad",)
 NETWORKS = ("synchronized_batch_norm",)
 STEPS = 20

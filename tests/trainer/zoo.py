@@ -42,13 +42,13 @@ class Kind:
     """A way to build a problem, and what holds for its network.
 
     Attributes:
-        make: Builds it.
-        parts: Whether micro-batches of a batch have the gradient of the whole batch.
-        replicas: As `parts`, for the parts of replicas.
-        grouped: Whether it has convolutions in groups.
+        make: Builds the problem.
+        parts: Whether micro-batches give the gradient of the whole batch.
+        replicas: Whether replicas give the gradient of the whole batch.
+        grouped: Whether it has grouped convolutions.
         features: Whether one tensor separates its trunk from its heads.
-        recurrent: Whether it has a loop, whose vectorized gradients take long to trace.
-        twin: Whether it is much like another kind: it then runs with the slow tests only.
+        recurrent: Whether it has a loop, which takes long to trace.
+        twin: Whether it is similar to another kind, so that it runs only with the slow tests.
     """
 
     make: Callable[[], Problem]
@@ -74,13 +74,13 @@ def rotation(
     costly: Callable[[Kind, Any], bool] = lambda *_: False,
     always: Sequence[tuple[str, Any]] = (),
 ):
-    """Gives each kind with each way that fits; most are slow, one of a kind is not.
+    """Yields each kind with each way that fits; by default each kind runs with one way.
 
     Args:
-        ways: What to try.
-        fits: Tells whether a way can be tried with a kind.
-        costly: Tells whether it takes long.
-        always: Pairs of a kind's name and a way that run by default in any case.
+        ways: Values of the second parameter of the test.
+        fits: Tells whether a way applies to a kind.
+        costly: Tells whether a kind takes long with a way.
+        always: Pairs of a kind's name and a way that always run by default.
     """
     for index, (name, each) in enumerate(KINDS.items()):
         cheap = [way for way in ways if fits(each, way) and not costly(each, way)]
@@ -100,17 +100,17 @@ def each_way_once(
     quick: Sequence[Any] | None = None,
     on_each: int = 1,
 ):
-    """Gives each kind with each way that fits; by default each way once, with different kinds.
+    """Yields each kind with each way that fits; by default each way once, with different kinds.
 
-    By default `test_against_jacobian` meets each kind. Kinds that take long are left to the slow
+    By default `test_against_jacobian` covers each kind. Kinds that take long run only with the slow
     tests.
 
     Args:
-        ways: What to try.
-        fits: Tells whether a way can be tried with a kind.
-        first: The place of the kind for the first way, so that tests take different ones.
+        ways: Values of the second parameter of the test.
+        fits: Tells whether a way applies to a kind.
+        first: The index of the kind for the first way, so that tests use different kinds.
         quick: The ways that run by default; all, if not given.
-        on_each: With how many ways a kind is taken by default: what they share is made once.
+        on_each: The number of ways per kind by default; they share cached results.
     """
     cheap = names(lambda kind: not kind.twin and not kind.recurrent)
     chosen: dict[Any, str] = {}
@@ -131,7 +131,7 @@ def names(condition: Callable[[Kind], bool] = lambda kind: True) -> list[str]:
 
 
 def variables(network: keras.Model) -> list[Any]:
-    """Returns all that a training may change, by position: also seeds, metrics, raw variables."""
+    """Returns all variables that training may change, also of seeds, metrics and raw variables."""
     found = [*network.trainable_variables, *network.variables]
     for layer in network._flatten_layers():
         found += [v for metric in getattr(layer, "_metrics", ()) for v in metric.variables]
@@ -148,7 +148,7 @@ def values(network: keras.Model) -> list[np.ndarray]:
 
 
 def assert_close(found, expected, tolerance, names=None) -> None:
-    """Compares arrays by position, relative to the size of each where that is above one."""
+    """Compares arrays by position; the tolerance is relative to a largest value above one."""
     for index, (one, two) in enumerate(zip(found, expected, strict=True)):
         one, two = np.asarray(one), np.asarray(two)
         scale = max(1.0, float(np.abs(two).max(initial=0.0)))
@@ -174,7 +174,7 @@ def _normal(*shape: int) -> np.ndarray:
 
 
 def _tokens(length: int = 4, number: int = 4, low: int = 0) -> np.ndarray:
-    """Few words, so that each occurs several times in a batch."""
+    """Returns tokens of a small vocabulary, so that each occurs several times in a batch."""
     return _random().integers(low, number, (EXAMPLES, length)).astype("int32")
 
 
@@ -184,7 +184,7 @@ def _targets(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 
 def _problem(inputs: Any, outputs: dict[str, Any], x: Any) -> Problem:
-    """Returns a problem of regressions."""
+    """Returns a problem whose tasks are regressions."""
     shapes = {name: tuple(output.shape[1:]) for name, output in outputs.items()}
     losses = {name: keras.losses.MeanSquaredError() for name in outputs}
     return Problem(keras.Model(inputs, outputs), x, _targets(shapes), losses)
@@ -225,7 +225,7 @@ def _words(trunk: Callable[[Any], Any], low: int = 0, **options: Any) -> Problem
     return _problem(i, _heads(h), _tokens(low=low))
 
 
-# Dense layers and what is around them.
+# Dense layers.
 
 
 @kind()
@@ -334,7 +334,7 @@ def keras_low_rank() -> Problem:
 
 @kind(twin=True)
 def adding_activation() -> Problem:
-    """An activation that adds to what the kernel multiplied, without a bias."""
+    """The activation of a layer without a bias adds a function of its input to it."""
 
     def trunk(i):
         return _dense(i, 40, activation=lambda z: z + ops.tanh(z), use_bias=False)
@@ -400,7 +400,7 @@ def einsum_dense() -> Problem:
 
 
 def _batch_norm(**options: Any) -> Problem:
-    # No bias before it: its gradient would be nothing but rounding.
+    # No bias before it: its gradient would only be rounding error.
     return _vectors(
         lambda i: layers.Activation("tanh")(
             layers.BatchNormalization(momentum=0.9, **options)(
@@ -519,7 +519,7 @@ def two_embeddings() -> Problem:
 
 
 class Untied(layers.Layer):
-    """Logits over the words, by the transposed table of an embedding."""
+    """Logits over the vocabulary, by the transposed matrix of an embedding."""
 
     def __init__(self, embedding):
         super().__init__()
@@ -566,7 +566,7 @@ def masked_sequence() -> Problem:
 @kind()
 def attention() -> Problem:
     def trunk(h):
-        # The bias of the keys has no effect: its gradient would be nothing but rounding.
+        # The bias of the keys has no effect: its gradient would only be rounding error.
         h = h + layers.MultiHeadAttention(2, 2, use_bias=False)(h, h)
         return layers.GlobalAveragePooling1D()(layers.LayerNormalization()(h))
 
@@ -594,7 +594,7 @@ def dropout_of_lstm() -> Problem:
 
 
 class DropoutCell(layers.Layer):
-    """A recurrent cell of one's own that holds a layer with a seed."""
+    """A custom recurrent cell that contains a layer with a seed."""
 
     def __init__(self, units):
         super().__init__()
@@ -667,7 +667,7 @@ def weight_regularizers() -> Problem:
 
 @kind(parts=False, replicas=False)
 def activity_regularizer() -> Problem:
-    """A sum over the batch: it does not add up over parts as a mean does."""
+    """The penalty is a sum over the batch, whose mean over parts is not that of the batch."""
     return _vectors(lambda i: _dense(i, activity_regularizer=keras.regularizers.L2(0.01)))
 
 
@@ -687,7 +687,7 @@ def added_loss() -> Problem:
     return _vectors(lambda i: Added()(_dense(i)))
 
 
-# State of layers of one's own.
+# State of custom layers.
 
 
 class Counter(layers.Layer):
@@ -807,7 +807,7 @@ def stacked_heads() -> Problem:
 
 @kind(features=False, twin=True)
 def one_kernel_for_all() -> Problem:
-    """One layer whose columns belong to the tasks: all of it counts as shared."""
+    """One layer whose columns belong to different tasks: the whole layer counts as shared."""
     i = keras.Input((5,))
     both = layers.Dense(3)(_dense(i))
     return _problem(i, {"a": both[:, :1], "b": both[:, 1:]}, _normal(5))
@@ -833,7 +833,7 @@ def mixed_losses() -> Problem:
 
 
 class Slopes(layers.Layer):
-    """Values and their derivatives by what is read, as networks of physics put out."""
+    """Returns values and their derivatives by the inputs, like physics-informed networks."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Trains on one device and on two logical CPUs, with each option of numerics; saves what came out.
+"""Trains with each numerics option on one device and on two logical CPUs; saves the results.
 
 python -m tests.trainer.numerics.numerics_on_replicas out.npz
 """
@@ -27,7 +27,7 @@ OPTIONS = {
     "famo skipping": (combiners.FAMO, {"on_nonfinite": "skip", "micro_batches": 2}),
     "mgda float16": (combiners.MGDA, {}),
 }
-BAD = 2  # The step whose inputs are infinite, where such steps are skipped.
+BAD = 2  # The step with infinite inputs, in cases that skip such steps.
 
 
 def data(with_bad: bool) -> tf.data.Dataset:
@@ -63,7 +63,7 @@ def train(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarray]:
 
 
 def refusals(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
-    """Returns the messages of what several logical CPUs cannot do."""
+    """Returns the errors for options that several logical CPUs do not support."""
     found = {}
     for synchronized, options in ((False, {"jit_compile": True}), (True, {"micro_batches": 2})):
         with strategy.scope():

@@ -1,4 +1,4 @@
-"""`tf.debugging.enable_check_numerics` finds nothing in a training that is as it should be."""
+"""Training raises no error under `tf.debugging.enable_check_numerics`."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ QUICK = ("static",)
 
 
 @pytest.fixture
-def checked():
+def check_numerics():
     tf.debugging.enable_check_numerics()
     yield
     tf.debugging.disable_check_numerics()
@@ -33,15 +33,15 @@ def fitted(name, number, eagerly):
 
 @pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", some(BY_NAME, QUICK))
-def test_in_a_graph(checked, name, number):
+def test_training_in_a_graph(check_numerics, name, number):
     fitted(name, number, eagerly=False)
 
 
 @pytest.mark.parametrize("name", some(("static", "mgda", "cagrad", "pcgrad", "nash"), ("cagrad",)))
-def test_eagerly(checked, name):
+def test_eager_training(check_numerics, name):
     fitted(name, 2, eagerly=True)
 
 
-def test_nan_is_made_where_it_is_due():
+def test_nan_unless():
     found = nan_unless(tf.constant([True, False]), tf.constant([2.0, 3.0], tf.float64))
     np.testing.assert_array_equal(found, [2.0, np.nan])

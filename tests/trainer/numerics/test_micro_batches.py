@@ -1,4 +1,4 @@
-"""A batch in micro-batches gives the step of the whole batch, whatever the combiner needs."""
+"""Training with micro-batches equals training on whole batches, for every combiner."""
 
 import keras
 import numpy as np
@@ -24,15 +24,15 @@ COMBINERS = {
 }
 
 
-def shared(seed=0):
-    """Uneven masks; `left` has labels in the last third of the batch only."""
+def shared_input(seed=0):
+    """A batch with uneven masks; `left` has labels only in the last third."""
     x, y, mask = networks.batch("attention", size=SIZE, seed=seed)
     mask["left"] = tf.constant([0.0] * 24 + [1.0, 0.0, 1.0, 1.0] * 3)
     return x, y, mask
 
 
-def own(seed=0):
-    """A share for each task, with an input of its own."""
+def separate_inputs(seed=0):
+    """A batch with separate inputs for each task."""
     data = {}
     for number, name in enumerate(networks.TASKS):
         x, y, _ = networks.batch("attention", size=SIZE, seed=10 * seed + number)
@@ -40,10 +40,10 @@ def own(seed=0):
     return data
 
 
-def trained(network, combiner, data, number, way="auto", **compiled):
-    """Takes three steps and returns all that they have left."""
+def trained(network, combiner, data, number, strategy="auto", **compiled):
+    """Takes three steps; returns variables, logs, and the last weights and Gramian."""
     keras.utils.set_random_seed(3)
-    model = mtk.MultiTaskModel(network(), networks.tasks(), combiner, gradients=way)
+    model = mtk.MultiTaskModel(network(), networks.tasks(), combiner, gradients=strategy)
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9),
         weight_decay=1e-3,
@@ -66,31 +66,33 @@ def assert_same(found, expected):
 
 
 def every_combiner():
-    """Those that go another way through a step run always."""
+    """By default only those in `QUICK` run."""
     for case in CASES:
         marks = () if case.name in QUICK else (pytest.mark.slow,)
         yield pytest.param(case.name, marks=marks, id=case.name)
 
 
 @pytest.mark.parametrize("name", every_combiner())
-def test_step_of_every_combiner_is_that_of_the_whole_batch(name):
+def test_every_combiner_equals_whole_batch(name):
     make = BY_NAME[name].make
-    whole = trained(networks.embedding, make(), shared, 1, run_eagerly=True)
-    assert_same(trained(networks.embedding, make(), shared, 3), whole)
+    whole = trained(networks.embedding, make(), shared_input, 1, run_eagerly=True)
+    assert_same(trained(networks.embedding, make(), shared_input, 3), whole)
 
 
-@pytest.mark.parametrize("way", some(["loop", "vectorized"], []))
-def test_every_way_to_per_task_gradients(way):
-    whole, parts = (trained(networks.attention, combiners.MGDA(), shared, n, way) for n in (1, 4))
+@pytest.mark.parametrize("strategy", some(["loop", "vectorized"], []))
+def test_every_gradient_strategy(strategy):
+    whole, parts = (
+        trained(networks.attention, combiners.MGDA(), shared_input, n, strategy) for n in (1, 4)
+    )
     assert_same(parts, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["famo", pytest.param("gradnorm", marks=pytest.mark.slow)])
-def test_tasks_with_inputs_of_their_own(name):
+def test_separate_inputs(name):
     make = COMBINERS[name]
-    whole = trained(networks.embedding, make(), own, 1, run_eagerly=True)
-    assert_same(trained(networks.embedding, make(), own, 3), whole)
+    whole = trained(networks.embedding, make(), separate_inputs, 1, run_eagerly=True)
+    assert_same(trained(networks.embedding, make(), separate_inputs, 3), whole)
 
 
 @pytest.mark.slow
@@ -123,10 +125,10 @@ def test_mixed_batches_with_a_task_absent_from_a_micro_batch():
     [pytest.param({"jit_compile": True}, marks=pytest.mark.slow), {"run_eagerly": True}],
 )
 @pytest.mark.parametrize("name", ["famo", "mgda", "graddrop features"])
-def test_with_xla_and_without_a_graph(name, options):
+def test_xla_and_eager(name, options):
     make = COMBINERS[name]
-    whole = trained(networks.attention, make(), shared, 1)
-    assert_same(trained(networks.attention, make(), shared, 3, **options), whole)
+    whole = trained(networks.attention, make(), shared_input, 1)
+    assert_same(trained(networks.attention, make(), shared_input, 3, **options), whole)
 
 
 @pytest.mark.slow
@@ -145,26 +147,26 @@ def test_regularizers_and_added_losses_count_once(name):
         x = Active(name="active")(layers.GlobalAveragePooling1D(name="features")(x))
         return keras.Model(inputs, networks.heads(x))
 
-    whole, parts = (trained(network, COMBINERS[name](), shared, n) for n in (1, 3))
+    whole, parts = (trained(network, COMBINERS[name](), shared_input, n) for n in (1, 3))
     assert_same(parts, whole)
 
 
 @pytest.mark.slow
-def test_measured_steps_of_static_weights():
+def test_diagnostic_gramian_of_static_weights():
     found = []
     for number in (1, 3):
         keras.utils.set_random_seed(3)
         model = mtk.MultiTaskModel(networks.attention(), networks.tasks())
         model.compile(keras.optimizers.SGD(0.1), micro_batches=number)
         model.gradient_schedule.diagnostics_every = 2
-        model.fit(tf.data.Dataset.from_tensors(shared()).repeat(2), verbose=0, shuffle=False)
+        model.fit(tf.data.Dataset.from_tensors(shared_input()).repeat(2), verbose=0, shuffle=False)
         found.append({"gramian": model.last_gramian.numpy()})
     assert np.abs(found[0]["gramian"]).min() > 0
     assert_same(*found)
 
 
 @pytest.mark.slow
-def test_statistics_take_one_update_the_mean_and_dropout_moves_on():
+def test_batch_norm_is_updated_once_and_dropout_per_micro_batch():
     network, (x, y, mask) = networks.dense(dropout=0.5), networks.batch("dense", size=12)
     norm, trunk = network.get_layer("norm"), network.get_layer("trunk")
     (seed,) = [v for v in network.non_trainable_variables if "seed" in v.path]
@@ -177,13 +179,13 @@ def test_statistics_take_one_update_the_mean_and_dropout_moves_on():
     np.testing.assert_allclose(
         norm.moving_variance, 0.99 + 0.01 * np.mean(variances, axis=0), atol=1e-6
     )
-    # Three masks a step. The second pass had the same: at a rate of zero FAMO sees no change.
+    # Three masks per step. The second pass reuses them: at rate zero FAMO sees no change.
     np.testing.assert_array_equal(seed.numpy() - before, [0, 3])
     np.testing.assert_array_equal(model.combiner.logits.numpy(), [0, 0, 0])
 
 
-def test_micro_batches_draw_masks_of_their_own():
-    """The same four examples thrice: without dropout all micro-batches have one loss."""
+def test_each_micro_batch_draws_a_dropout_mask():
+    """The same four examples three times: without dropout all micro-batches would be equal."""
     x, y, _ = networks.batch("dense", size=4)
     data = tf.nest.map_structure(lambda t: tf.concat([t] * 3, 0), (x, y))
     seen = []
@@ -202,7 +204,7 @@ def test_micro_batches_draw_masks_of_their_own():
     assert all(np.abs(parts[i] - parts[j]).max() > 0.1 for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_a_batch_that_does_not_divide():
+def test_indivisible_batch_is_refused():
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks())
     model.compile("sgd", micro_batches=5)
     batch = networks.batch("dense", size=12)
@@ -228,7 +230,7 @@ def test_number_of_micro_batches_is_checked(number):
         model.compile("sgd", micro_batches=number)
 
 
-def test_a_loaded_model_keeps_its_micro_batches(tmp_path):
+def test_save_and_load_keeps_micro_batches_and_on_nonfinite(tmp_path):
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks())
     model.compile("sgd", micro_batches=3, on_nonfinite="skip")
     model.save(tmp_path / "model.keras")
@@ -236,7 +238,7 @@ def test_a_loaded_model_keeps_its_micro_batches(tmp_path):
     assert (loaded.compile_args.micro_batches, loaded.compile_args.on_nonfinite) == (3, "skip")
 
 
-def test_logs_of_every_reduction_are_those_of_the_whole_batch():
+def test_logs_of_every_reduction_equal_whole_batch():
     rng, found = np.random.default_rng(0), []
     x, y = (rng.normal(size=(12, n)).astype("float32") for n in (3, 1))
     weights = rng.uniform(0.1, 2.0, 12)

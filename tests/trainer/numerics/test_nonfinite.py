@@ -1,4 +1,4 @@
-"""Steps that are infinite or NaN: noted with their task, or left out without a trace."""
+"""Non-finite steps are recorded with their task, or skipped without changing any state."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def model_of(combiner=None, optimizer=None, **compiled):
 
 
 def batches(*kinds):
-    """Batches with infinite inputs ("x"), an infinite label of `size` ("y"), or good ones."""
+    """Batches with infinite inputs ("x"), an infinite label of `size` ("y") or finite values."""
     found = []
     for seed, kind in enumerate(kinds):
         x, y, mask = networks.batch("dense", seed=seed)
@@ -46,7 +46,7 @@ def batches(*kinds):
 
 
 def state(model):
-    """Everything that a step may change, but for the counts of skipped steps and metrics."""
+    """Returns all values that a step may change, except metrics and counts of skipped steps."""
     others = (model.last_weights, model.last_gramian, model.last_measured, model.nonfinite_step)
     parts = (model.network, model.optimizer, model.combiner)
     variables = [v for part in parts for v in part.variables]
@@ -60,7 +60,7 @@ SKIPPING = [*((name, 1) for name in COMBINERS), ("famo", 2), ("mgda-ub", 2)]
     ("name", "micro_batches"),
     some(SKIPPING, [("graddrop features", 1)]),
 )
-def test_a_skipped_step_leaves_everything_as_it_was(name, micro_batches):
+def test_skipped_step_changes_no_state(name, micro_batches):
     model = model_of(COMBINERS[name](), on_nonfinite="skip", micro_batches=micro_batches)
     model.fit(batches(""), verbose=0)
     before = state(model)
@@ -78,7 +78,7 @@ def test_a_skipped_step_leaves_everything_as_it_was(name, micro_batches):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", some([1, 3], [1]))
-def test_logs_and_later_steps_are_those_without_the_skipped_one(steps_per_execution):
+def test_skipped_step_does_not_affect_logs_and_later_steps(steps_per_execution):
     options = {"on_nonfinite": "skip", "steps_per_execution": steps_per_execution}
     found = []
     for places in ([0, 1, 2], [0, 2]):
@@ -96,8 +96,8 @@ def test_logs_and_later_steps_are_those_without_the_skipped_one(steps_per_execut
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_bad_only_after_the_step_teaches_famo_nothing():
-    """The step itself is good; the weights it leads to are not."""
+def test_famo_ignores_a_loss_that_is_nonfinite_only_after_the_step():
+    """The step is finite, but the updated weights give a non-finite loss."""
     model = model_of(combiners.FAMO(), keras.optimizers.SGD(1e38), on_nonfinite="skip")
     before = [v.numpy() for v in model.combiner.variables]
     model.fit(batches(""), verbose=0)
@@ -110,8 +110,8 @@ def test_a_loss_that_is_bad_only_after_the_step_teaches_famo_nothing():
     ("name", "on_nonfinite"),
     [slow(("static", "stop")), ("static", "skip"), slow(("pcgrad", "skip"))],
 )
-def test_the_task_of_the_step_is_kept_until_one_looks(name, on_nonfinite, monkeypatch):
-    """After the bad step all is NaN, and `left` would be named first."""
+def test_first_nonfinite_task_is_kept_until_the_callback_reads_it(name, on_nonfinite, monkeypatch):
+    """After that step all losses are NaN, and `left` would be reported."""
     monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)
     model = model_of(COMBINERS[name](), steps_per_execution=6, on_nonfinite=on_nonfinite)
     divergence = callbacks.TerminateOnNonFinite()
@@ -121,7 +121,7 @@ def test_the_task_of_the_step_is_kept_until_one_looks(name, on_nonfinite, monkey
     assert model.skipped_steps.numpy() == (3 if on_nonfinite == "skip" else 0)
 
 
-def test_a_gradient_names_its_task_by_the_gramian():
+def test_nonfinite_gradient_is_attributed_to_its_task():
     @tf.custom_gradient
     def broken(y):
         return tf.identity(y), lambda upstream: upstream * np.nan
@@ -137,7 +137,7 @@ def test_a_gradient_names_its_task_by_the_gramian():
     np.testing.assert_array_equal(model.nonfinite_tasks.numpy(), [0, 1, 0])
 
 
-def test_a_run_of_skipped_steps_ends_the_training():
+def test_consecutive_skipped_steps_end_training():
     model = model_of(on_nonfinite="skip")
     divergence = callbacks.TerminateOnNonFinite()
     data = batches("x").repeat(130)
@@ -150,7 +150,7 @@ def test_a_run_of_skipped_steps_ends_the_training():
     assert later.step == int(model.skipped_steps.numpy()) + 2
 
 
-def test_on_nonfinite_is_one_of_two():
+def test_unknown_on_nonfinite_is_refused():
     with pytest.raises(
         ValueError, match=r"`on_nonfinite` must be one of \('stop', 'skip'\).*'go on'"
     ):
@@ -159,7 +159,7 @@ def test_on_nonfinite_is_one_of_two():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("on_nonfinite", some(["stop", "skip"], ["stop"]))
-def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
+def test_diverged_model_can_be_trained_again(on_nonfinite, monkeypatch):
     monkeypatch.setattr(notes, "MOST_IN_A_ROW", 2)
     model = model_of(combiners.PCGrad(), keras.optimizers.SGD(0.01), on_nonfinite=on_nonfinite)
     before = model.network.get_weights()
@@ -174,7 +174,7 @@ def test_a_model_that_diverged_can_be_trained_again(on_nonfinite, monkeypatch):
     assert np.isfinite(history.history["loss"]).all()
 
 
-def test_an_epoch_without_a_step_has_no_loss():
+def test_epoch_of_only_skipped_steps_has_nan_loss():
     model = model_of(on_nonfinite="skip", run_eagerly=True)
     watch = callbacks.TerminateOnNonFinite()
     history = model.fit(batches("x", "x"), epochs=2, callbacks=[watch], verbose=0)
@@ -183,7 +183,7 @@ def test_an_epoch_without_a_step_has_no_loss():
     assert int(model.skipped_steps.numpy()) == 4
 
 
-def test_a_model_from_outside_the_scope_is_refused():
+def test_model_created_outside_the_strategy_scope_is_refused():
     model = model_of()
     with (
         tf.distribute.OneDeviceStrategy("CPU:0").scope(),
@@ -193,6 +193,6 @@ def test_a_model_from_outside_the_scope_is_refused():
 
 
 @pytest.mark.parametrize("micro_batches", [0, 2.5, "4"])
-def test_micro_batches_is_a_whole_number(micro_batches):
+def test_micro_batches_must_be_a_positive_integer(micro_batches):
     with pytest.raises(ValueError, match="`micro_batches` must be an integer"):
         model_of(micro_batches=micro_batches)

@@ -1,4 +1,4 @@
-"""Micro-batches, skipped steps and loss scaling on two replicas give what one device gives."""
+"""Micro-batches, skipped steps and loss scaling give the same on two replicas and one device."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_two_replicas_are_one(results, name):
+def test_two_replicas_equal_one_device(results, name):
     tolerance = 2e-3 if "float16" in name else 1e-5
     assert np.isfinite(results[f"1 {name} values"]).all()
     for part in ("values", "logs"):
@@ -31,11 +31,11 @@ def test_two_replicas_are_one(results, name):
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if "skipping" in name])
-def test_the_bad_step_was_skipped(results, name):
+def test_nonfinite_step_is_skipped(results, name):
     np.testing.assert_array_equal(results[f"2 {name} counts"], [1, 5, -1])
 
 
-def test_float16_skipped_steps_until_the_scale_had_come_down(results):
+def test_float16_skips_steps_until_the_loss_scale_is_low_enough(results):
     skipped, iterations, nonfinite, scale = results["2 mgda float16 counts"]
     assert 1 <= skipped < 6
     assert (skipped + iterations, nonfinite, scale) == (6, -1, 2.0 ** (18 - skipped))
@@ -48,5 +48,5 @@ def test_float16_skipped_steps_until_the_scale_had_come_down(results):
         ("micro_batches", "['norm'] normalize over all replicas"),
     ],
 )
-def test_what_replicas_cannot_do_is_refused(results, option, message):
+def test_unsupported_options_are_refused(results, option, message):
     assert message in str(results[option])

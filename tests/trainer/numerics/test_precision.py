@@ -1,4 +1,4 @@
-"""Mixed precision: per-task gradients close to float32's, float16's scale as Keras handles it."""
+"""Mixed precision: gradients are close to those of float32, losses are scaled as in Keras."""
 
 import contextlib
 import functools
@@ -13,7 +13,7 @@ from mtk import combiners
 from tests import networks
 from tests.quick import slow, some
 
-# What rounding leaves of a Gramian: bfloat16 has 8 bits, float16 has 11.
+# Relative rounding errors of a Gramian: bfloat16 has 8 bits, float16 has 11.
 ERRORS = {"mixed_bfloat16": 0.03, "mixed_float16": 0.005}
 
 
@@ -27,7 +27,7 @@ def policy(name):
 
 
 def stepped(name, kind, combiner, way="auto", micro_batches=1, **compiled):
-    """Takes one step; returns the Gramian and how the trainable variables changed."""
+    """Takes one step; returns the Gramian and the change of the trainable variables."""
     with policy(name):
         keras.utils.set_random_seed(4)
         network = networks.NETWORKS[kind]()
@@ -57,11 +57,11 @@ QUICK = [(*WAYS[0], "mixed_float16")]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "way", "micro_batches", "precision"), some(CASES, QUICK))
-def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, precision):
+def test_gradients_of_every_strategy_are_close_to_float32(kind, way, micro_batches, precision):
     single = stepped("float32", kind, combiners.StaticWeights(), way, run_eagerly=True)
     mixed = stepped(precision, kind, combiners.StaticWeights(), way, micro_batches)
     for found, expected in zip(mixed, single, strict=True):
-        # Rounding moves the places of maxima, and gradients with them.
+        # Rounding changes which elements max pooling selects, and so their gradients.
         factor = 5 if kind == "convolutional" else 1
         assert 0 < distance(found, expected) < factor * ERRORS[precision]
 
@@ -77,7 +77,7 @@ def test_gradients_of_every_way_are_close_to_single(kind, way, micro_batches, pr
     ],
     ids=["famo", "gradnorm", "mgda-ub", "graddrop"],
 )
-def test_steps_of_every_kind_are_close_to_single(make, precision):
+def test_steps_of_combiners_are_close_to_float32(make, precision):
     (gramian, step), (gramian_16, step_16) = (
         stepped(name, "embedding", make(), run_eagerly=name == "float32")
         for name in ("float32", precision)
@@ -88,7 +88,7 @@ def test_steps_of_every_kind_are_close_to_single(make, precision):
 
 
 def tiny(network, at="parameters"):
-    """Tasks whose gradients are about 1e-9."""
+    """Returns a model whose task gradients are about 1e-9."""
 
     def loss(y_true, y_pred):
         return 1e-9 * tf.reduce_mean(tf.square(y_true - y_pred), -1)
@@ -105,7 +105,7 @@ def tiny(network, at="parameters"):
         *[("mixed_bfloat16", "representation"), slow(("mixed_bfloat16", "parameters"))],
     ],
 )
-def test_a_gradient_of_a_billionth_survives(precision, at):
+def test_gradients_of_1e_9_do_not_underflow(precision, at):
     expected, found = tiny_gramian("float32", at), tiny_gramian(precision, at)
     assert 0 < expected.max() < 1e-16
     assert distance(found, expected) < ERRORS[precision]
@@ -127,8 +127,8 @@ def tiny_gramian(precision, at):
     return model.last_gramian.numpy()
 
 
-def stock(x, y, optimizer):
-    """Keras' own training of the same network on one task."""
+def train_with_keras(x, y, optimizer):
+    """Trains the same network on one task with Keras."""
     network = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     network.compile(optimizer, "mse", run_eagerly=True)
     network.fit(x, y, batch_size=4, shuffle=False, verbose=0)
@@ -136,8 +136,8 @@ def stock(x, y, optimizer):
 
 
 @pytest.mark.parametrize("micro_batches", some([1, 2], [2]))
-def test_steps_and_scale_are_those_of_keras(micro_batches):
-    """Overflows at the start, two planted later, and growth in between."""
+def test_steps_and_loss_scale_equal_keras(micro_batches):
+    """The data overflow at the start and at two later steps; the scale grows in between."""
     x = np.random.default_rng(0).normal(size=(80, 6)).astype("float32")
     x[24:28] *= 1e4
     x[60] = np.inf
@@ -152,7 +152,7 @@ def test_steps_and_scale_are_those_of_keras(micro_batches):
                 dynamic_growth_steps=3,
             )
             if not ours:
-                stock(x, y, optimizer)
+                train_with_keras(x, y, optimizer)
             else:
                 network = keras.Sequential(
                     [keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)]
@@ -167,7 +167,7 @@ def test_steps_and_scale_are_those_of_keras(micro_batches):
     assert int(model.skipped_steps) >= 3
 
 
-def test_an_overflow_reaches_no_state_and_its_loss_still_ends_a_run():
+def test_overflow_changes_no_state_and_a_nonfinite_loss_is_recorded():
     with policy("mixed_float16"):
         network = networks.dense()
         model = mtk.MultiTaskModel(network, networks.tasks(), combiners.GradVac())
@@ -189,7 +189,7 @@ def test_an_overflow_reaches_no_state_and_its_loss_still_ends_a_run():
 
 
 @pytest.mark.parametrize("fixed", [False, True])
-def test_a_float16_network_is_scaled_whatever_the_policy_of_the_model(fixed):
+def test_loss_scaling_follows_the_policy_of_the_network(fixed):
     with policy("mixed_float16"):
         network = networks.dense()
     model = mtk.MultiTaskModel(network, networks.tasks())
@@ -200,7 +200,7 @@ def test_a_float16_network_is_scaled_whatever_the_policy_of_the_model(fixed):
 
 
 @pytest.mark.parametrize("name", ["float16", "mixed_float16"])
-def test_the_optimizer_is_wrapped_where_that_of_keras_is(name, tmp_path):
+def test_optimizer_is_wrapped_as_in_keras(name, tmp_path):
     wrapped = []
     for scales in (True, False):
         with policy(name):
