@@ -1,4 +1,4 @@
-"""Every combiner, with what it promises: an algorithm is tested when it is in this list."""
+"""Every combiner with its properties: a combiner is tested if it is in this list."""
 
 import functools
 from collections.abc import Callable
@@ -16,20 +16,20 @@ class Case:
     """One combiner and its properties.
 
     Attributes:
-        make: Returns a fresh one.
-        mean_scale: K equal gradients g give g.
-        fixed: Nothing in it is drawn at random.
+        make: Returns a new combiner.
+        mean_scale: K equal gradients g give the direction g.
+        deterministic: It does not draw random numbers.
         homogeneous: Scaling all gradients scales the result.
-        peaceful: The result conflicts with no gradient.
-        symmetric: No task has a part of its own; permuting them permutes the weights.
+        non_conflicting: The result conflicts with no gradient.
+        symmetric: No task has a special role; permuting the tasks permutes the weights.
     """
 
     name: str
     make: Callable[[], combiners.Combiner]
     mean_scale: bool = True
-    fixed: bool = True
+    deterministic: bool = True
     homogeneous: bool = True
-    peaceful: bool = False
+    non_conflicting: bool = False
     symmetric: bool = True
 
 
@@ -37,9 +37,9 @@ FEATURES = "representation"
 CASES = [
     Case("static", lambda: combiners.StaticWeights()),
     Case("proportional", lambda: combiners.ProportionalSampling()),
-    Case("rlw", lambda: combiners.RLW(seed=3), fixed=False),
-    Case("rlw dirichlet", lambda: combiners.RLW("dirichlet"), fixed=False),
-    Case("rlw gradients", lambda: combiners.RLW(seed=3, weighs_heads=False), fixed=False),
+    Case("rlw", lambda: combiners.RLW(seed=3), deterministic=False),
+    Case("rlw dirichlet", lambda: combiners.RLW("dirichlet"), deterministic=False),
+    Case("rlw gradients", lambda: combiners.RLW(seed=3, weighs_heads=False), deterministic=False),
     Case("uncertainty", lambda: combiners.UncertaintyWeights()),
     Case("dwa", lambda: combiners.DWA(steps_per_epoch=2)),
     Case("famo", lambda: combiners.FAMO()),
@@ -58,41 +58,47 @@ CASES = [
     Case("imtl_g", lambda: combiners.IMTLG()),
     Case("imtl", lambda: combiners.IMTL()),
     Case("gradnorm", lambda: combiners.GradNorm(at="parameters")),
-    Case("mgda", lambda: combiners.MGDA(), peaceful=True),
+    Case("mgda", lambda: combiners.MGDA(), non_conflicting=True),
     Case("mgda l2", lambda: combiners.MGDA("l2")),
     Case("mgda loss", lambda: combiners.MGDA("loss")),
     Case("mgda loss+", lambda: combiners.MGDA("loss+")),
-    Case("pcgrad", lambda: combiners.PCGrad(seed=1), fixed=False),
-    Case("gradvac", lambda: combiners.GradVac(), fixed=False),
-    Case("gradvac layer", lambda: combiners.GradVac(groups="layer"), fixed=False),
-    Case("graddrop", lambda: combiners.GradDrop(), fixed=False),
-    Case("graddrop leak", lambda: combiners.GradDrop(leak=0.3, seed=2), fixed=False),
+    Case("pcgrad", lambda: combiners.PCGrad(seed=1), deterministic=False),
+    Case("gradvac", lambda: combiners.GradVac(), deterministic=False),
+    Case("gradvac layer", lambda: combiners.GradVac(groups="layer"), deterministic=False),
+    Case("graddrop", lambda: combiners.GradDrop(), deterministic=False),
+    Case("graddrop leak", lambda: combiners.GradDrop(leak=0.3, seed=2), deterministic=False),
     Case("cagrad", lambda: combiners.CAGrad()),
-    Case("cagrad wide", lambda: combiners.CAGrad(c=1.5), peaceful=True),
-    Case("nash", lambda: combiners.NashMTL(), False, homogeneous=False, peaceful=True),
-    Case("nash unclipped", lambda: combiners.NashMTL(max_norm=0.0), False, peaceful=True),
-    Case("nash mean", lambda: combiners.NashMTL("mean"), peaceful=True),
-    Case("nash paper", lambda: combiners.NashMTL("paper"), False, homogeneous=False, peaceful=True),
+    Case("cagrad wide", lambda: combiners.CAGrad(c=1.5), non_conflicting=True),
+    Case("nash", lambda: combiners.NashMTL(), False, homogeneous=False, non_conflicting=True),
+    Case("nash unclipped", lambda: combiners.NashMTL(max_norm=0.0), False, non_conflicting=True),
+    Case("nash mean", lambda: combiners.NashMTL("mean"), non_conflicting=True),
+    Case(
+        "nash paper",
+        lambda: combiners.NashMTL("paper"),
+        False,
+        homogeneous=False,
+        non_conflicting=True,
+    ),
     Case("aligned", lambda: combiners.AlignedMTL()),
-    Case("upgrad", lambda: combiners.UPGrad(), peaceful=True),
-    Case("dualproj", lambda: combiners.DualProj(), peaceful=True),
-    Case("config", lambda: combiners.ConFIG(), peaceful=True),
+    Case("upgrad", lambda: combiners.UPGrad(), non_conflicting=True),
+    Case("dualproj", lambda: combiners.DualProj(), non_conflicting=True),
+    Case("config", lambda: combiners.ConFIG(), non_conflicting=True),
     Case("ign", lambda: combiners.IGN()),
-    Case("fairgrad", lambda: combiners.FairGrad(), peaceful=True),
-    Case("fairgrad 5", lambda: combiners.FairGrad(5.0), peaceful=True),
+    Case("fairgrad", lambda: combiners.FairGrad(), non_conflicting=True),
+    Case("fairgrad 5", lambda: combiners.FairGrad(5.0), non_conflicting=True),
     Case("fairgrad paper", lambda: combiners.FairGrad(scale="paper"), False, homogeneous=False),
-    Case("mgda-ub", lambda: combiners.MGDA(at=FEATURES), peaceful=True),
+    Case("mgda-ub", lambda: combiners.MGDA(at=FEATURES), non_conflicting=True),
     Case("imtl_g features", lambda: combiners.IMTLG(at=FEATURES, update_every=3)),
     Case("cr-mogm", lambda: combiners.CRMOGM(combiners.MGDA())),
     Case("cr-mogm losses", lambda: combiners.CRMOGM(combiners.DWA(steps_per_epoch=2), 0.5)),
     Case("warm-up", lambda: combiners.WarmUp(combiners.MGDA(), 2)),
     Case("warm-up famo", lambda: combiners.WarmUp(combiners.FAMO(), 1)),
-    Case("subset", lambda: combiners.TaskSubset(combiners.UPGrad(), 4), fixed=False),
-    Case("subset losses", lambda: combiners.TaskSubset(combiners.GLS(), 2), fixed=False),
-    Case("every", lambda: combiners.Every(combiners.UPGrad(), 3), peaceful=True),
+    Case("subset", lambda: combiners.TaskSubset(combiners.UPGrad(), 4), deterministic=False),
+    Case("subset losses", lambda: combiners.TaskSubset(combiners.GLS(), 2), deterministic=False),
+    Case("every", lambda: combiners.Every(combiners.UPGrad(), 3), non_conflicting=True),
     Case("every cr-mogm", lambda: combiners.Every(combiners.CRMOGM(combiners.MGDA()), 2)),
     Case("unit", lambda: combiners.UnitGradients(combiners.MGDA())),
-    Case("unit upgrad", lambda: combiners.UnitGradients(combiners.UPGrad()), peaceful=True),
+    Case("unit upgrad", lambda: combiners.UnitGradients(combiners.UPGrad()), non_conflicting=True),
     Case("per layer", lambda: combiners.PerLayer(combiners.UPGrad())),
     Case("db-mtl", lambda: combiners.DBMTL()),
     Case("db-mtl newest", lambda: combiners.DBMTL(beta=0.0)),
@@ -108,13 +114,13 @@ CASES = [
     Case("encodec", lambda: combiners.EnCodecBalancer(at="parameters")),
     Case("encodec features", lambda: combiners.EnCodecBalancer()),
     Case("encodec fixed", lambda: combiners.EnCodecBalancer(None, 1.0), False, homogeneous=False),
-    Case("graddrop features", lambda: combiners.GradDrop(at=FEATURES), fixed=False),
+    Case("graddrop features", lambda: combiners.GradDrop(at=FEATURES), deterministic=False),
 ]
 BY_NAME = {case.name: case for case in CASES}
 
 
-def every(case: Case, steps: int) -> combiners.Combiner:
-    """Returns a combiner that computes new weights every so many steps, if it has the choice."""
+def with_update_every(case: Case, steps: int) -> combiners.Combiner:
+    """Returns the combiner of a case, with `update_every=steps` if it has that argument."""
     combiner = case.make()
     if "update_every" not in combiner.get_config() or combiner.changes_gradients:
         return combiner
@@ -127,19 +133,19 @@ class Outcome(NamedTuple):
 
 
 class Runner:
-    """A combiner for K tasks, compiled once; each run starts from its initial state.
+    """A combiner for K tasks, traced once; each call starts from its initial state.
 
-    The P numbers of a jacobian's row are the gradients of two variables, of which one is a matrix.
+    The P numbers of a row of the Jacobian are the gradients of a matrix and of a vector.
     """
 
     def __init__(self, case: Case, num_tasks: int, jit: bool = False, eager: bool = False):
         self.combiner = case.make()
         self.combiner.bind([f"task{k}" for k in range(num_tasks)], ["one/kernel", "two/kernel"])
-        width = max(12, 3 * num_tasks // 2)  # As `samples.jacobian` has it.
+        width = max(12, 3 * num_tasks // 2)  # As in `samples.jacobian`.
         self.combiner.bind_shapes({"one/kernel": (2, 3), "two/kernel": (width - 6,)})
         self.combiner.build(num_tasks)
         self.initial = [variable.numpy() for variable in self.combiner.variables]
-        # As the trainer traces it.
+        # Traced as in the trainer.
         graph = tf.function(self._step, autograph=False, jit_compile=jit)
         self.step = self._step if eager else graph
 
@@ -159,7 +165,7 @@ class Runner:
         return [self.again(jacobian, losses, present) for _ in range(steps)][-1]
 
     def restart(self) -> None:
-        """Goes back to the initial state."""
+        """Resets the combiner to its initial state."""
         for variable, value in zip(self.combiner.variables, self.initial, strict=True):
             variable.assign(value)
 
@@ -169,7 +175,7 @@ class Runner:
         losses: np.ndarray | None = None,
         present: np.ndarray | None = None,
     ) -> Outcome:
-        """One more step, from the state that the last one left."""
+        """Takes one more step from the current state."""
         number = len(jacobian)
         losses = np.ones(number, np.float32) if losses is None else losses
         present = np.ones(number, bool) if present is None else present
@@ -180,5 +186,5 @@ class Runner:
 
 @functools.cache
 def runner(name: str, num_tasks: int) -> Runner:
-    """Returns the compiled runner of a case; compiled once per session."""
+    """Returns the runner of a case, which is traced once per session."""
     return Runner(BY_NAME[name], num_tasks)

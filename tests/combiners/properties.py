@@ -10,7 +10,7 @@ def lengths(jacobian: np.ndarray) -> np.ndarray:
 
 
 def rounding(outcome: Outcome, jacobian: np.ndarray) -> float:
-    """The size at which a weighted sum in float32 is noise."""
+    """Returns the rounding error of a weighted sum in float32."""
     return 1e-6 * float(np.abs(outcome.weights) @ lengths(jacobian)) + 1e-30
 
 
@@ -28,7 +28,7 @@ def assert_mean_scale(run: Runner, row: np.ndarray, num_tasks: int) -> None:
 
 
 def assert_permutes(run: Runner, jacobian: np.ndarray, losses: np.ndarray) -> None:
-    """Permuting the tasks permutes the weights and leaves the direction."""
+    """Permuting the tasks permutes the weights and does not change the direction."""
     order = np.random.default_rng(0).permutation(len(jacobian))
     plain, permuted = run(jacobian, losses), run(jacobian[order], losses[order])
     size = np.abs(plain.direction).max() + rounding(plain, jacobian)
@@ -38,9 +38,9 @@ def assert_permutes(run: Runner, jacobian: np.ndarray, losses: np.ndarray) -> No
 
 
 def assert_permutes_in_distribution(run: Runner, jacobians: list[np.ndarray]) -> None:
-    """Permuting the tasks permutes means and squares, by the scatter of blocks of 30 steps.
+    """Permuting the tasks permutes means and mean squares, within the variance of blocks of steps.
 
-    The steps go round the jacobians: of one alone, GradVac's targets learn to ask for nothing.
+    The steps cycle through the Jacobians: GradVac's targets would adapt to a single one.
     """
     order = np.roll(np.arange(len(jacobians[0])), 1)
     plain = _moments(run, jacobians, 0, np.arange(len(order)))
@@ -51,9 +51,9 @@ def assert_permutes_in_distribution(run: Runner, jacobians: list[np.ndarray]) ->
 
 
 def _moments(run: Runner, jacobians: list[np.ndarray], first: int, order: np.ndarray) -> np.ndarray:
-    """Returns the means of weights (in `order`) and direction and of their squares: a row a block.
+    """Returns the means of weights (in `order`), direction and their squares, one row per block.
 
-    From the initial state, with the random numbers of step `first` on.
+    Starts from the initial state, with the random numbers of step `first`.
     """
     run.restart()
     run.combiner.random_keys.step.assign(first)
@@ -69,7 +69,7 @@ def assert_homogeneous(run: Runner, jacobian: np.ndarray, losses: np.ndarray, by
     np.testing.assert_allclose(scaled.direction / by, plain.direction, atol=1e-3 * size)
 
 
-def assert_peaceful(outcome: Outcome, jacobian: np.ndarray) -> None:
+def assert_non_conflicting(outcome: Outcome, jacobian: np.ndarray) -> None:
     """The direction conflicts with no gradient: `d . g_i >= -1e-5 |d| |g_i|`, up to rounding."""
     exact = outcome.weights.astype(np.float64) @ jacobian.astype(np.float64)
     products = jacobian.astype(np.float64) @ exact
@@ -84,10 +84,10 @@ def assert_weighted_sum(outcome: Outcome, jacobian: np.ndarray) -> None:
     np.testing.assert_allclose(outcome.direction, expected, atol=atol)
 
 
-def assert_without_absent(
+def assert_ignores_absent_tasks(
     run: Runner, smaller: Runner, jacobian: np.ndarray, losses: np.ndarray, present: np.ndarray
 ) -> None:
-    """Tasks that are absent are not there: the others get what they get without them."""
+    """Absent tasks have no effect: the others get what they get without them."""
     zeroed = jacobian * present[:, None]
     full = run(zeroed, losses * present, present, steps=3)
     less = smaller(jacobian[present], losses[present], steps=3)

@@ -1,4 +1,4 @@
-"""Bad arguments: refused where they are given, with what was expected."""
+"""Invalid arguments raise a clear error as early as possible."""
 
 import json
 
@@ -75,7 +75,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)
-def test_refused_at_once(make, message):
+def test_invalid_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -96,19 +96,19 @@ MISMATCHED = [
 
 
 @pytest.mark.parametrize(("combiner", "message"), MISMATCHED)
-def test_refused_when_the_tasks_are_known(combiner, message):
+def test_arguments_that_do_not_match_the_tasks(combiner, message):
     combiner.bind(["a", "b"], ["shared/kernel"])
     with pytest.raises(ValueError, match=message):
         combiner.build(2)
 
 
-def test_layers_must_be_known():
+def test_gradvac_by_layer_needs_bind():
     with pytest.raises(ValueError, match="Call `bind"):
         combiners.GradVac(groups="layer")([tf.ones((2, 3))], tf.ones(2))
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_one_combiner_serves_one_number_of_tasks(name):
+def test_number_of_tasks_is_fixed_once_built(name):
     combiner = BY_NAME[name].make()
     combiner.bind(["a", "b"], ["shared/kernel"])
     combiner.bind_shapes({"shared/kernel": (4,)})
@@ -125,7 +125,7 @@ def test_one_combiner_serves_one_number_of_tasks(name):
 GIVEN = [[0.25, 0.75], (0.25, 0.75), np.array([0.25, 0.75]), tf.constant([0.25, 0.75])]
 GIVEN += [{"b": np.float32(0.75), "a": 0.25}]
 TAKERS = [
-    # (maker, the numbers as the combiner has them)
+    # (constructor, the values that the combiner uses)
     (combiners.StaticWeights, lambda combiner: combiner.normalized),
     (lambda leak: combiners.GradDrop(leak=leak), lambda combiner: combiner.leaks),
     (lambda bounds: combiners.FAMO(bounds=bounds), lambda combiner: combiner.log_losses.lowest),
@@ -138,8 +138,8 @@ TAKERS = [
 
 @pytest.mark.parametrize(("make", "read"), TAKERS)
 @pytest.mark.parametrize("given", GIVEN, ids=lambda given: type(given).__name__)
-def test_one_number_for_each_task_in_any_form(make, read, given):
-    """Lists, tuples, arrays, tensors and dicts: the same numbers, and a config that can be kept."""
+def test_values_per_task_in_any_form(make, read, given):
+    """Lists, tuples, arrays, tensors and dicts give the same values and a JSON config."""
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(make(given))))
     restored = keras.saving.deserialize_keras_object(config)
     restored.bind(["a", "b"], ["shared/kernel"])

@@ -1,4 +1,4 @@
-"""Methods with state of the size of the gradients: against the rule, written again in NumPy."""
+"""Methods with state of the size of the gradients, compared with NumPy implementations."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ STEPS = 5
 
 
 def history(combiner, losses=None, num_tasks=3):
-    """Returns the outcomes of some steps with other gradients each, and what was given."""
+    """Returns the outcomes of steps with different gradients, and the inputs."""
     run = Runner(Case("", lambda: combiner), num_tasks)
     rows = [samples.jacobian("conflicting", num_tasks, seed) for seed in range(STEPS)]
     losses = [samples.losses(num_tasks, seed) for seed in range(STEPS)]
@@ -48,7 +48,7 @@ def test_moco():
 
 
 def test_m_config():
-    """One task's gradient a step; the direction by the pseudo-inverse of all momenta."""
+    """A step reads one task's gradient; the direction is from the pseudo-inverse of momenta."""
     outcomes, rows, _ = history(combiners.MConFIG(0.7))
     sums, counts = np.zeros_like(rows[0]), np.zeros(3)
     for step, outcome in enumerate(outcomes):
@@ -63,7 +63,7 @@ def test_m_config():
         np.testing.assert_allclose(outcome.direction, expected, atol=1e-4)
 
 
-def test_m_config_gives_the_turn_to_those_present():
+def test_m_config_takes_turns_among_present_tasks():
     combiner = combiners.MConFIG(preference=[1, 0, 1, 1])
     combiner.bind(list("abcd"), ["one/kernel"])
     combiner.bind_shapes({"one/kernel": (5,)})
@@ -79,7 +79,7 @@ def test_m_config_gives_the_turn_to_those_present():
 
 
 def nearest_in_simplex(vector):
-    """By bisection, not by sorting."""
+    """Projects on the simplex by bisection, not by sorting."""
     low, high = vector.min() - 1, vector.max()
     for _ in range(100):
         middle = (low + high) / 2
@@ -88,7 +88,7 @@ def nearest_in_simplex(vector):
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e20])
-def test_the_projection_on_the_simplex(size):
+def test_projection_on_the_simplex(size):
     for seed in range(5):
         vector = size * np.random.default_rng(seed).normal(size=6)
         present = np.arange(6) != 2
@@ -148,15 +148,14 @@ BUFFERED += [combiners.ExcessMTL, combiners.MetaBalance]
 
 
 @pytest.mark.parametrize("make", BUFFERED)
-def test_a_loop_that_tells_nothing(make):
-    """Shapes are taken off the first gradients."""
+def test_shapes_are_inferred_from_the_first_gradients(make):
     combiner = make()
     found = combiner([tf.ones((2, 3)), tf.ones((2, 4, 5))], tf.ones(2))
     np.testing.assert_allclose(found.gradients[1], np.ones((4, 5)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", BUFFERED)
-def test_a_variable_that_was_not_known(make):
+def test_new_variable_after_build_is_refused(make):
     combiner = make()
     combiner.bind(["a", "b"], ["one/kernel"])
     combiner.bind_shapes({"one/kernel": (3,)})
@@ -169,7 +168,7 @@ def test_a_variable_that_was_not_known(make):
 
 
 @pytest.mark.parametrize("make", BUFFERED)
-def test_two_variables_of_one_name(make):
+def test_variables_with_the_same_path_are_refused(make):
     combiner = make()
     combiner.bind(["a", "b"], ["one/kernel", "one/kernel"])
     combiner.bind_shapes({"one/kernel": (3,)})
@@ -179,7 +178,7 @@ def test_two_variables_of_one_name(make):
 
 
 @pytest.mark.parametrize("make", BUFFERED)
-def test_shapes_must_be_known(make):
+def test_shapes_must_be_bound(make):
     combiner = make()
     combiner.bind(["a", "b"], ["one/kernel"])
     with pytest.raises(ValueError, match="bind_shapes"):
@@ -205,12 +204,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_refused_at_once(make, message):
+def test_invalid_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_the_target_is_a_task():
+def test_target_must_be_a_task():
     combiner = combiners.MetaBalance("c")
     combiner.bind(["a", "b"], ["one/kernel"])
     combiner.bind_shapes({"one/kernel": (3,)})

@@ -1,4 +1,4 @@
-"""What a combiner takes in a loop of one's own."""
+"""Combiners that are called directly, as in a custom training loop."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ def built(name: str, num_tasks: int) -> combiners.Combiner:
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])
-def test_an_absent_task_may_be_nan(name):
-    """As the mean of no losses is, and its gradient."""
+def test_absent_task_may_be_nan(name):
+    """The mean of no losses and its gradient are NaN."""
     rows, losses = samples.jacobian("conflicting", 3), samples.losses(3)
     rows[1] = losses[1] = np.nan
     found = built(name, 3)([rows], losses, present=[True, False, True])
@@ -29,19 +29,19 @@ def test_an_absent_task_may_be_nan(name):
 
 
 @pytest.mark.parametrize("name", ["static", "upgrad", "cr-mogm", "graddrop", "moco"])
-def test_gradients_in_float64_stay_so(name):
+def test_float64_gradients_stay_float64(name):
     rows = samples.jacobian("conflicting", 2).astype("float64")
     found = built(name, 2)([rows], tf.ones(2))
     assert (found.gradients[0].dtype, found.task_weights.dtype) == (tf.float64, tf.float32)
 
 
-def test_weighted_gradients_keep_their_digits():
+def test_weighted_sum_keeps_float64_precision():
     rows = np.array([[1.0 + 1e-12], [1.0]])
     found = combiners.StaticWeights()([rows], np.ones(2)).gradients[0]
     np.testing.assert_allclose(found, [1.0 + 0.5e-12], rtol=1e-15)
 
 
-def test_lists_for_present_and_counts():
+def test_present_and_counts_as_lists():
     rows = samples.jacobian("aligned", 2)
     found = combiners.ProportionalSampling()([rows], [1.0, 2.0], counts=[3, 1])
     np.testing.assert_allclose(found.task_weights, [0.75, 0.25])
@@ -59,14 +59,14 @@ def test_lists_for_present_and_counts():
         ([tf.ones(())], r"have the shape \(2,\)"),
     ],
 )
-def test_other_gradients_are_named(given, message):
+def test_invalid_gradients_are_refused(given, message):
     for combiner in (combiners.StaticWeights(), combiners.UPGrad(), combiners.GradDrop()):
         with pytest.raises(ValueError, match=message):
             combiner(given, tf.ones(2))
 
 
 def returning(kind, found):
-    """A combiner of a user's whose method returns this."""
+    """Returns a user-defined combiner whose method returns `found`."""
     method = {
         combiners.GramianCombiner: "task_weights",
         combiners.LossCombiner: "task_weights",
@@ -96,21 +96,21 @@ THIRDS = tf.ones(2) / 3
         (combiners.Combiner, ([tf.ones(3), tf.ones((4, 1))], tf.ones(3)), r"shape \(3,\)"),
     ],
 )
-def test_what_a_method_returns_is_checked(kind, found, received):
-    """Trap: shapes that broadcast, and train something else."""
+def test_results_of_custom_combiners_are_checked(kind, found, received):
+    """Pitfall: other shapes broadcast, and the training differs silently."""
     with pytest.raises(ValueError, match=rf"(?s)`Mine\..*Received: .*{received}"):
         returning(kind, found)(GRADIENTS, LOSSES)
 
 
 @pytest.mark.parametrize("dtype", [tf.float64, tf.float16])
-def test_weights_of_another_precision_are_cast(dtype):
+def test_weights_of_other_dtypes_are_cast(dtype):
     for kind in (combiners.GramianCombiner, combiners.LossCombiner):
         found = returning(kind, tf.constant([0.25, 0.75], dtype))(GRADIENTS, LOSSES)
         assert found.task_weights.dtype == tf.float32
         np.testing.assert_allclose(found.gradients[0], 1.0)
 
 
-def test_a_class_that_does_not_say_what_it_reads_is_refused():
+def test_combiner_must_declare_what_it_reads():
     for reads in (None, "gradient"):
         own = {"call": lambda *_: None} | ({} if reads is None else {"reads": reads})
         mine = type("Mine", (combiners.Combiner,), own)

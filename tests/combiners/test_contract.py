@@ -1,4 +1,4 @@
-"""What must hold for every combiner, on gradients of every kind."""
+"""Properties that hold for every combiner, on gradients of every kind."""
 
 import inspect
 from itertools import product
@@ -15,9 +15,9 @@ from tests.combiners.cases import BY_NAME, CASES, Runner, runner
 from tests.quick import noted, some
 
 NAMES = [case.name for case in CASES]
-# Those that scale heads by a rule of their own.
+# Combiners with their own rule for head weights.
 OWN_HEADS = ("imtl", "pbi", "cosmos", "db-mtl", "db-mtl newest")
-# Those that keep their sums of gradients variable by variable.
+# Combiners whose weights differ between variables, so that no single weighted sum is reported.
 OWN_SUMS = ("graddrop", "gradvac layer", "per layer", "metabalance")
 WEIGHTED = [name for name in NAMES if not name.startswith(OWN_SUMS)]
 
@@ -27,11 +27,10 @@ def having(**flags: bool) -> list[str]:
 
 
 def compiled():
-    """All cases; by default a solver of quadratic programs, and others that compile in no time.
+    """Yields all cases; by default one case per class, without solvers that compile slowly.
 
-    The other solvers take the longest to compile. IMTL solves as IMTL-G does; `test_degenerate.py`
-    compiles Aligned-MTL. Two wrappers change the graph by themselves: they
-    are compiled around a combiner of losses.
+    IMTL uses the solver of IMTL-G, and `test_degenerate.py` compiles Aligned-MTL. Two wrappers
+    change the graph by themselves: they are compiled around a combiner of losses.
     """
     seen = {combiners.IMTL, combiners.PCGrad, combiners.AlignedMTL, combiners.GradNorm}
     seen |= {combiners.DualProj, combiners.FairGrad, combiners.MOML, combiners.MConFIG}
@@ -49,7 +48,7 @@ def compiled():
         seen.add(kind)
 
 
-def test_every_combiner_is_in_the_list():
+def test_cases_cover_every_exported_combiner():
     exported = {getattr(combiners, name) for name in combiners.__all__}
     abstract = {combiners.Combined, combiners.Combiner}
     abstract |= {combiners.LossCombiner, combiners.GramianCombiner, combiners.PartsCombiner}
@@ -74,8 +73,8 @@ def test_mean_scale(name, num_tasks):
     properties.assert_mean_scale(runner(name, num_tasks), row, num_tasks)
 
 
-@pytest.mark.parametrize("name", having(fixed=True, symmetric=True))
-def test_permutation(name):
+@pytest.mark.parametrize("name", having(deterministic=True, symmetric=True))
+def test_permutation_equivariance(name):
     for kind, num_tasks in product(samples.KINDS, (2, 5)):
         jacobian, losses = samples.jacobian(kind, num_tasks, seed=4), samples.losses(num_tasks)
         with noted(kind=kind, num_tasks=num_tasks):
@@ -83,42 +82,42 @@ def test_permutation(name):
 
 
 @pytest.mark.parametrize("kind", ["conflicting", pytest.param("opposed", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", some(having(fixed=False), ["pcgrad"]))
-def test_permutation_in_distribution(name, kind):
+@pytest.mark.parametrize("name", some(having(deterministic=False), ["pcgrad"]))
+def test_permutation_equivariance_in_distribution(name, kind):
     jacobians = [samples.jacobian(kind, 3, seed) for seed in range(3)]
     properties.assert_permutes_in_distribution(runner(name, 3), jacobians)
 
 
 @pytest.mark.parametrize("name", having(homogeneous=True))
 def test_homogeneity(name):
-    # Powers of two change no digit.
+    # Powers of two cause no rounding.
     for kind, by in product(samples.KINDS, (2.0**-33, 2.0**33)):
         jacobian, losses = samples.jacobian(kind, 5, seed=5), samples.losses(5)
         with noted(kind=kind, by=by):
             properties.assert_homogeneous(runner(name, 5), jacobian, losses, by)
 
 
-@pytest.mark.parametrize("name", having(peaceful=True))
-def test_no_conflict(name):
+@pytest.mark.parametrize("name", having(non_conflicting=True))
+def test_non_conflicting(name):
     for kind, num_tasks, seed in product(samples.KINDS, (2, 5), range(5)):
         jacobian = samples.jacobian(kind, num_tasks, seed)
         with noted(kind=kind, num_tasks=num_tasks, seed=seed):
-            properties.assert_peaceful(runner(name, num_tasks)(jacobian), jacobian)
+            properties.assert_non_conflicting(runner(name, num_tasks)(jacobian), jacobian)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("rlw")])
-def test_absent_task_is_not_in_the_problem(name):
-    """With two tasks left nothing depends on their order: random methods are compared, too."""
+def test_absent_tasks_have_no_effect(name):
+    """With two tasks left nothing depends on their order, so that random methods are included."""
     run, alone, losses = runner(name, 5), runner(name, 2), samples.losses(5)
     present = np.array([True, False, False, True, False])
     for kind in ("aligned", "conflicting", "spread", "zero row"):
         jacobian = samples.jacobian(kind, 5, seed=6)
         with noted(kind=kind):
-            properties.assert_without_absent(run, alone, jacobian, losses, present)
+            properties.assert_ignores_absent_tasks(run, alone, jacobian, losses, present)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_of_absent_tasks_rests(name):
+def test_state_of_absent_tasks_does_not_change(name):
     run = runner(name, 5)
     jacobian, losses = samples.jacobian("conflicting", 5), samples.losses(5)
     run(jacobian, losses, steps=3)
@@ -126,7 +125,7 @@ def test_state_of_absent_tasks_rests(name):
     present = np.array([True, True, False, True, True])
     run.again(jacobian, losses, present)
     for variable in run.combiner.variables:
-        # The remembered weights start anew; DWA files its means at the end of an epoch.
+        # Cached weights are reset; DWA stores its means at the end of an epoch.
         if variable.path in before and not variable.name.startswith(("last_", "loss_", "older")):
             axis = 0 if variable.shape[0] == 5 else -1
             own = [np.take(v, 2, axis) for v in (variable.numpy(), before[variable.path])]
@@ -134,7 +133,7 @@ def test_state_of_absent_tasks_rests(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nobody_present(name):
+def test_no_task_present(name):
     outcome = runner(name, 5)(np.zeros((5, 12)), np.zeros(5, np.float32), np.zeros(5, bool))
     np.testing.assert_array_equal(outcome.weights, 0)
     np.testing.assert_array_equal(outcome.direction, 0)
@@ -143,7 +142,7 @@ def test_nobody_present(name):
 @pytest.mark.parametrize("name", compiled())
 def test_eager_graph_and_xla_agree(name):
     jacobian, losses = samples.jacobian("conflicting", 5, seed=8), samples.losses(5)
-    graph = runner(name, 5)(jacobian, losses, steps=2)  # Traced already, by others here.
+    graph = runner(name, 5)(jacobian, losses, steps=2)  # Already traced by other tests.
     for other in (Runner(BY_NAME[name], 5, eager=True), Runner(BY_NAME[name], 5, jit=True)):
         outcome = other(jacobian, losses, steps=2)
         np.testing.assert_allclose(outcome.direction, graph.direction, atol=1e-5)
@@ -158,7 +157,7 @@ def test_config_has_every_argument(name):
 
 
 class Tempered(combiners.MGDA):
-    """A method of somebody else, with one argument under its name and one that is not kept."""
+    """A custom method that stores one argument under its name, and the other one not."""
 
     def __init__(self, temperature=2.0, weights=1.0, **arguments):
         super().__init__(**arguments)
@@ -166,10 +165,10 @@ class Tempered(combiners.MGDA):
         self._own = weights
 
 
-def test_config_of_a_method_follows_from_its_attributes():
+def test_config_is_read_from_attributes():
     config = Tempered(temperature=3.0, update_every=2).get_config()
     assert (config["temperature"], config["update_every"]) == (3.0, 2)
-    assert "weights" not in config  # Those of a Keras layer are something else.
+    assert "weights" not in config  # `weights` of a Keras layer are its variables.
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,8 +184,8 @@ def test_serialization_round_trip(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_survives_a_checkpoint(name):
-    """A combiner restored after three steps takes the fourth as the original does."""
+def test_save_and_load_state(name):
+    """A combiner restored after three steps takes the same fourth step as the original."""
     jacobian, losses = samples.jacobian("conflicting", 5, seed=9), samples.losses(5)
     run, copy = runner(name, 5), Runner(BY_NAME[name], 5)
     run(jacobian, losses, steps=3)
@@ -199,7 +198,7 @@ def test_state_survives_a_checkpoint(name):
     for layer, store in zip(layers[1], stores, strict=True):
         if store:
             layer.load_own_variables(store)
-    # Its values go on in the step that is traced already.
+    # The loaded values are tested in the step that is already traced.
     pairs = zip(run.combiner.variables, copy.combiner.variables, strict=True)
     for variable, loaded in pairs:
         variable.assign(loaded.numpy())
@@ -209,8 +208,8 @@ def test_state_survives_a_checkpoint(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_is_in_checkpoints_of_tensorflow(name, tmp_path):
-    """All of it, also what is held by a helper or in a list."""
+def test_state_is_in_tensorflow_checkpoints(name, tmp_path):
+    """Includes variables of helper objects and in lists."""
     written, read = Runner(BY_NAME[name], 5).combiner, Runner(BY_NAME[name], 5).combiner
     for number, variable in enumerate(written.variables):
         variable.assign(tf.fill(variable.shape, tf.cast(number + 7, variable.dtype)))
@@ -220,13 +219,11 @@ def test_state_is_in_checkpoints_of_tensorflow(name, tmp_path):
         np.testing.assert_array_equal(loaded.numpy(), variable.numpy(), err_msg=variable.path)
 
 
-def test_who_weighs_heads():
-    """Those of losses, of losses on other examples, and GradNorm, ExcessMTL, MGDA and Nash-MTL.
+def test_which_combiners_weigh_heads():
+    """Combiners of losses, also on other examples, and GradNorm, ExcessMTL, MGDA and Nash-MTL.
 
-    No conflict reaches a head.
-
-    Wrappers do what theirs does. PBI and COSMOS, whose weights may be negative, do so by a rule of
-    their own.
+    Other methods resolve conflicts, which heads do not have. Wrappers follow the combiner that they
+    wrap. PBI and COSMOS, whose weights may be negative, have their own rule.
     """
     made = [case.make() for case in CASES]
     made = [combiner for combiner in made if not isinstance(combiner, Wrapper)]
@@ -239,7 +236,7 @@ def test_who_weighs_heads():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_heads_are_never_pushed_backward(name):
+def test_head_weights_are_not_negative(name):
     run = runner(name, 5)
     present = tf.constant([True, True, False, True, True])
     for kind in ("opposed", "conflicting", "spread"):
@@ -252,7 +249,7 @@ def test_heads_are_never_pushed_backward(name):
 
 
 @pytest.mark.parametrize("name", [c.name for c in CASES if c.make().reads == "gramian"])
-def test_gradients_that_are_not_finite_show(name):
+def test_nonfinite_gradients_give_nan(name):
     """A diverged run ends with NaN weights, not with an exception from a factorization."""
     jacobian = samples.jacobian("conflicting", 5)
     jacobian[1, 2] = np.nan
@@ -260,8 +257,8 @@ def test_gradients_that_are_not_finite_show(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_losses_that_are_not_finite_are_no_exception(name):
-    """No factorization stops the program, in the steps with what was learned from them either."""
+def test_nonfinite_losses_raise_no_exception(name):
+    """Neither in this step nor in the next one, whose state depends on these losses."""
     losses = samples.losses(5)
     losses[1] = np.nan
     assert runner(name, 5)(samples.jacobian("conflicting", 5), losses, steps=2).weights.shape == (

@@ -28,7 +28,7 @@ def test_agreeing_elements_are_kept_whole():
 
 
 def test_each_element_takes_one_sign_with_its_own_probability():
-    """Traps: one scalar purity for all, the rescale inverted.
+    """Pitfalls: one scalar purity for all elements, or the rescaling inverted.
 
     P is 3/4 for (3, -1) and 1/4 for (1, -3).
     """
@@ -41,14 +41,14 @@ def test_each_element_takes_one_sign_with_its_own_probability():
     np.testing.assert_allclose((found[4000:] > 0).mean(), 0.25, atol=0.03)
 
 
-def test_expectation_is_kept_sign_by_sign():
+def test_expectation_of_the_direction():
     """E d = (P g_+ + (1 - P) g_-) / K: 3/4 of 3 and 1/4 of -1, halved."""
     found = direction(built(), [[3.0] * 20000, [-1.0] * 20000])
     np.testing.assert_allclose(found.mean(), (0.75 * 3 - 0.25) / 2, atol=0.03)
 
 
 def test_leak_keeps_the_gradient():
-    """Trap: leak inverted. A leak of 1 drops nothing of its task."""
+    """Pitfall: leak inverted. A leak of 1 drops nothing of its task."""
     rows = [[2.0] * 100, [-2.0] * 100]
     np.testing.assert_allclose(direction(built(leak=1.0), rows), 0.0)
     partly = direction(built(leak={"a": 1.0, "b": 0.0}), rows)
@@ -67,17 +67,17 @@ def test_draws_change_with_step_and_differ_between_variables():
             assert 0.2 < (signs[i] == signs[j]).mean() < 0.8
 
 
-def test_absent_task_has_no_say():
+def test_absent_task_has_no_effect():
     np.testing.assert_allclose(direction(built(), [[1, -2], [-9, 9]], [True, False]), [1, -2])
 
 
-def test_weights_report_the_share_kept():
+def test_weights_report_the_kept_share():
     result = built(leak=[1.0, 0.25])([tf.constant([[3.0, 3.0], [-1e-9, -1e-9]])], tf.ones(2))
     np.testing.assert_allclose(result.task_weights, [0.5, 0.125], rtol=1e-5)
 
 
 def merging(combiner, parts):
-    """Lets a combiner see the parts of a batch."""
+    """Merges the features of the parts of a batch."""
 
     def accumulate(f):
         return tf.nest.map_structure(lambda *each: tf.add_n(each), *(f(*part) for part in parts))
@@ -87,7 +87,7 @@ def merging(combiner, parts):
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_features_vote_over_the_whole_batch(jit):
-    """The sign that counts is that of z * g, summed over the batch; examples share the draw."""
+    """Signs are those of z * g, summed over the batch; all examples share the draw."""
     features = tf.constant([[1.0, -2.0], [3.0, -1.0], [2.0, -1.0]])
     # Task a: votes +6 and -6 in all. Task b agrees in the first feature, opposes in the second.
     gradients = tf.constant([[[1.0, 1.0]] * 2 + [[4.0, 4.0]], [[2.0, -1.0]] * 2 + [[2.0, -4.0]]])
@@ -107,7 +107,7 @@ def test_features_vote_over_the_whole_batch(jit):
 
 
 def test_features_of_parts_of_a_batch_vote_together():
-    """Trap: each replica or micro-batch deciding by its own part of the batch."""
+    """Pitfall: each replica or micro-batch decides by its own part of the batch."""
     features = tf.constant(np.random.default_rng(0).normal(size=(6, 5)), tf.float32)
     gradients = tf.constant(np.random.default_rng(1).normal(size=(2, 6, 5)), tf.float32)
     parts = [([features[s]], [gradients[:, s]]) for s in (slice(0, 2), slice(2, 6))]

@@ -1,4 +1,4 @@
-"""Directions of the Gramian methods by other means, from the gradients, in double precision."""
+"""Directions of Gramian methods equal independent solutions from the gradients in float64."""
 
 import functools
 
@@ -40,7 +40,7 @@ def inverse_norms(rows: np.ndarray) -> np.ndarray:
 
 
 def fair(rows: np.ndarray, alpha: float) -> np.ndarray:
-    """The largest utility of the improvements, over directions, by a trust region on `log(w)`."""
+    """Maximizes the utility of the improvements by a trust-region method on `log(w)`."""
     sizes = lengths(rows)
     unit = np.exp(np.log(sizes).mean())
     gramian = rows @ rows.T / unit**2
@@ -86,7 +86,7 @@ def solver(name: str, num_tasks: int):
 
 
 def inputs(kind: str, num_tasks: int):
-    """Gradients of every scale, and of every size among them."""
+    """Yields gradients of several scales, also with different norms among the tasks."""
     for seed, scale in enumerate((1e-10, 1e-5, 1.0, 1e5, 1e10)):
         rows = samples.jacobian(kind, num_tasks, seed).astype(np.float64)
         yield rows * scale
@@ -98,7 +98,7 @@ def inputs(kind: str, num_tasks: int):
 @pytest.mark.parametrize("kind", samples.KINDS)
 @pytest.mark.parametrize("num_tasks", some([2, 5, 13, 40], [5]))
 @pytest.mark.parametrize("name", METHODS)
-def test_same_direction_by_other_means(name, num_tasks, kind):
+def test_direction_equals_independent_solution(name, num_tasks, kind):
     if name in NEEDS_INDEPENDENT and kind in ("zero row", "rank one"):
         pytest.skip("Not independent: BFGS stops short.")
     solve, by_other_means = solver(name, num_tasks), METHODS[name][1]
@@ -117,7 +117,7 @@ def shares(num_tasks: int, alpha: float):
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("num_tasks", some([2, 3, 8, 40], [3, 40]))
 def test_fair_shares_solve_their_equation(num_tasks, alpha):
-    """Those of FairGrad and of Nash-MTL, with preferences of every size."""
+    """The equation of FairGrad and of Nash-MTL, with preferences of different size."""
     for kind in ("aligned", "conflicting", "opposed", "orthogonal", "spread"):
         for seed, rows in enumerate(inputs(kind, num_tasks)):
             sizes = lengths(rows)
@@ -128,17 +128,17 @@ def test_fair_shares_solve_their_equation(num_tasks, alpha):
             assert solved
             found = found.numpy()
             assert (found > 0).all()
-            # Where gradients are opposed, what is left of large terms has their rounding.
+            # Where gradients are opposed, large terms cancel, and their rounding remains.
             got, terms = (each @ found * found ** (1 / alpha) for each in (cosines, abs(cosines)))
             assert (np.abs(got - demands) <= 1e-12 * demands + 5e-15 * terms).all()
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0, None])
 @pytest.mark.parametrize("num_tasks", some([2, 3, 8, 40], [3, 40]))
-def test_the_weights_solve_the_equation(num_tasks, alpha):
-    """Of FairGrad, or Nash-MTL. Only the rounding of the weights to float32 is left.
+def test_weights_solve_the_equation(num_tasks, alpha):
+    """The equation of FairGrad or Nash-MTL holds up to rounding of the weights to float32.
 
-    It grows with the cancellation in `G w`, up to 1e-4 of a product for norms over 1e-2 ... 1e2.
+    The error grows with the cancellation in `G w`, up to 1e-4 of a product for norms 1e-2 ... 1e2.
     """
     combiner = combiners.FairGrad(alpha, "paper") if alpha else combiners.NashMTL("paper")
     power = 1 / (alpha or 1.0)

@@ -53,10 +53,10 @@ GRAMIANS = [
         [math.sqrt(3), math.sqrt(3 / 4), math.sqrt(3 / 16)],
     ),
     (combiners.NashMTL(), [[1e-4, 0], [0, 1e-4]], None, [2**0.25, 2**0.25]),
-    # Parallel: any weights are as good, these are equal.
+    # Parallel gradients: all weights are optimal, and equal ones are chosen.
     (combiners.MGDA("l2"), [[1, 2], [2, 4]], None, [1 / 2, 1 / 2]),
     (combiners.MGDA("l2"), np.outer([1, 3, 7], [1, 3, 7]), None, [1 / 3, 1 / 3, 1 / 3]),
-    # Equally long in units of the preference, at (2/3, 4/3): what the tasks win is as 1 to 2.
+    # Equal norms in units of the preference, (2/3, 4/3): the improvements are as 1 to 2.
     (combiners.MGDA(preference=[1, 2]), ORTHOGONAL, None, [2 / 3, 1 / 3]),
     # Half of the projection (1, 1/2), and three halves of (1, 1); their mean.
     (combiners.UPGrad(preference=[1, 3]), CONFLICT, None, [1, 7 / 8]),
@@ -127,7 +127,7 @@ GRAMIANS = [
     (combiners.SDMGrad(0.0, iterations=500), ORTHOGONAL, None, [4 / 5, 1 / 5]),
     # Adam's first step has the length of the learning rate, where there is a slope: (11, 10) / 10.
     (combiners.AutoLambda(0.1, [1, 0]), ORTHOGONAL, None, [11 / 21, 10 / 21]),
-    # Both want more of the longer gradient; orthogonal ones want opposite steps.
+    # Both tasks prefer the longer gradient; with orthogonal ones their changes are opposite.
     (
         combiners.MOML(0.1),
         [[4, 2], [2, 1]],
@@ -233,7 +233,7 @@ ROWS = [[1, 0], [0, 2]]
 DIRECTIONS = [
     # (method, task gradients of one variable, direction of the first step)
     (combiners.PerLayer(combiners.MGDA()), ROWS, [4 / 5, 2 / 5]),
-    # All signs agree, or all is let through.
+    # All signs agree, or the leak keeps everything.
     (combiners.GradDrop(), [[1, 2], [3, 4]], [2, 3]),
     (combiners.GradDrop(leak=1.0), [[1, -2], [-3, 4]], [-1, 1]),
     # Weights after a step of -0.1 (1/2, 2): (0.575, 0.425).

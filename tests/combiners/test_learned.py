@@ -1,4 +1,4 @@
-"""The combiners that learn from step to step: where they go, and the traps on the way."""
+"""Combiners that learn from step to step: limits, single steps and known pitfalls."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def built(combiner: combiners.Combiner, names: tuple[str, ...] = ("a", "b")) -> 
 
 
 def each_of(inputs: tf.Tensor, step: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:
-    """Takes a step for each input, one after another, and returns what each gave."""
+    """Takes a step for each input, in order, and returns the results."""
 
     @tf.function(autograph=False)
     def run() -> tf.Tensor:
@@ -37,7 +37,7 @@ def weights_after(combiner: combiners.LossCombiner, losses: list[float], steps: 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_no_state_is_trainable(name):
-    """Trap: weight decay or clipping of the network that reaches what a method learns."""
+    """Pitfall: weight decay or clipping of the network applies to the state of a method."""
     assert not built(BY_NAME[name].make()).trainable_variables
 
 
@@ -54,7 +54,7 @@ def test_imtl_l_balances_losses():
     np.testing.assert_allclose(found, [1 / 8, 2.0], rtol=0.02)
 
 
-def test_imtl_heads_follow_their_scaled_losses():
+def test_imtl_head_weights_balance_losses():
     combiner = built(combiners.IMTL(learning_rate=0.05))
     gramian = tf.constant([[1.0, -0.9], [-0.9, 1.0]])
     losses = tf.constant([4.0, 0.25])
@@ -64,13 +64,13 @@ def test_imtl_heads_follow_their_scaled_losses():
     np.testing.assert_allclose(weights / [0.25, 4.0], [16 / 17, 1 / 17], rtol=0.05)
 
 
-def test_rate_of_zero_learns_nothing():
+def test_learning_rate_of_zero_keeps_the_weights():
     found = weights_after(built(combiners.UncertaintyWeights(learning_rate=0.0)), [4.0, 9.0], 3)
     np.testing.assert_array_equal(found, 0.5)
 
 
 def test_dwa_compares_epochs():
-    """Trap: the first two epochs have equal weights; then means of whole epochs count."""
+    """The first two epochs have equal weights; after that means of whole epochs are compared."""
     combiner = built(combiners.DWA(steps_per_epoch=2, temperature=2.0))
     # Means of the epochs: (2, 1), then (1, 1), then (1, 0.5).
     course = [[3, 1], [1, 1], [1, 2], [1, 0], [1, 0.5], [1, 0.5], [7, 7]]
@@ -82,7 +82,7 @@ def test_dwa_compares_epochs():
     np.testing.assert_allclose(found[6], fourth / fourth.sum(), rtol=1e-6)
 
 
-def test_dwa_passes_over_an_epoch_without_labels():
+def test_dwa_ignores_an_epoch_without_labels():
     combiner = built(combiners.DWA(steps_per_epoch=1))
     for losses, present in (([2, 2], [True, True]), ([1, 0], [True, False]), ([1, 1], [True] * 2)):
         weights = combiner.task_weights(
@@ -93,7 +93,7 @@ def test_dwa_passes_over_an_epoch_without_labels():
     np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-6)
 
 
-def test_famo_lifts_the_task_that_falls_least():
+def test_famo_raises_the_weight_of_the_slowest_task():
     combiner = built(combiners.FAMO(learning_rate=0.1))
     before, after = tf.constant([1.0, 1.0]), tf.constant([0.5, 0.99])
     for _ in range(5):
@@ -110,7 +110,7 @@ def test_famo_step_by_hand():
     np.testing.assert_allclose(combiner.logits, [-0.1, 0.1], rtol=1e-4)
 
 
-def test_famo_bears_losses_at_their_bound():
+def test_famo_weights_are_finite_for_losses_at_their_bound():
     combiner = built(combiners.FAMO(bounds={"b": 0.5, "a": 0.0}))
     losses = tf.constant([0.0, 0.4])
     combiner.after_step(losses, losses, ALL)
@@ -131,25 +131,24 @@ def test_gradnorm_balances_norms():
     found = gradnorm(200, learning_rate=0.01)
     np.testing.assert_allclose(found[0], 0.5)
     np.testing.assert_allclose(found[-1], [0.75, 0.25], atol=0.02)
-    # Trap: the weights are normalized, to a sum of one here.
+    # The weights are normalized to a sum of one.
     np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-5)
 
 
-def test_gradnorm_pulls_slow_tasks_by_given_initial_losses():
-    """Trap: L(0) of one noisy batch. With L(0) = (2, 1) and alpha = 1 the rates are 2/3 and 4/3."""
+def test_gradnorm_uses_given_initial_losses():
+    """With L(0) = (2, 1) and alpha = 1 the rates are 2/3 and 4/3."""
     found = gradnorm(400, learning_rate=0.005, alpha=1.0, initial_losses={"b": 1.0, "a": 2.0})
     # w_1 : 3 w_2 = 1 : 2, hence 3 : 2.
     np.testing.assert_allclose(found[-1], [0.6, 0.4], atol=0.02)
 
 
 def test_gradnorm_weights_stay_positive():
-    """Trap: a weight below zero."""
     found = gradnorm(300, learning_rate=0.5)
     assert (found > 0).all()
 
 
 def test_rlw_distributions_differ():
-    """Trap: one passes for the other. At K = 2 Dirichlet(1) is uniform: variance 1/12."""
+    """At K = 2 Dirichlet(1) is uniform, with variance 1/12."""
     draws = {}
     for distribution in ("normal", "dirichlet"):
         combiner = built(combiners.RLW(distribution))
@@ -164,14 +163,14 @@ def test_rlw_distributions_differ():
 
 
 @pytest.mark.parametrize("concentration", [0.3, 2.5])
-def test_rlw_draws_of_any_concentration(concentration):
+def test_rlw_dirichlet_concentration(concentration):
     """At K = 2 the Dirichlet distribution is a beta distribution."""
     combiner = built(combiners.RLW("dirichlet", concentration=concentration), ("a", "b"))
     found = np.sort(weights_after(combiner, [1.0, 1.0], 3000)[:, 0])
     assert kstest(found, beta(concentration, concentration).cdf).pvalue > 1e-3
 
 
-def test_rlw_draws_logarithms_evenly():
+def test_rlw_log_uniform():
     """The logarithm of the ratio is the difference of two uniform numbers."""
     combiner = built(combiners.RLW("log_uniform", smallest=0.1))
     found = weights_after(combiner, [1.0, 1.0], 3000)
@@ -180,7 +179,7 @@ def test_rlw_draws_logarithms_evenly():
 
 
 @pytest.mark.parametrize("distribution", ["normal", "dirichlet", "log_uniform"])
-def test_rlw_tells_the_next_weights(distribution):
+def test_rlw_next_weights_are_those_of_the_next_step(distribution):
     combiner = built(combiners.RLW(distribution, seed=2))
     for _ in range(2):
         told = combiner.next_weights(3)
@@ -190,7 +189,7 @@ def test_rlw_tells_the_next_weights(distribution):
 
 
 @pytest.mark.parametrize("distribution", ["normal", "dirichlet", "log_uniform"])
-def test_rlw_without_a_task_is_rlw_of_the_others(distribution):
+def test_rlw_with_an_absent_task_equals_rlw_of_the_others(distribution):
     combiner = built(combiners.RLW(distribution, seed=5), ("a", "b", "c"))
     present = tf.constant([True, False, True])
     found = each_of(
@@ -202,8 +201,8 @@ def test_rlw_without_a_task_is_rlw_of_the_others(distribution):
     np.testing.assert_allclose(found[:, 0].var(), pair[:, 0].var(), rtol=0.1)
 
 
-def test_same_seed_same_draws():
-    """Trap: replicas that draw different weights. State and seed are all that counts."""
+def test_rlw_draws_depend_on_the_seed():
+    """Pitfall: replicas draw different weights. Draws depend only on state and seed."""
     first, second = (weights_after(built(combiners.RLW(seed=4)), [1.0, 1.0], 5) for _ in range(2))
     other = weights_after(built(combiners.RLW(seed=5)), [1.0, 1.0], 5)
     np.testing.assert_array_equal(first, second)

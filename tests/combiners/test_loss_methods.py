@@ -1,4 +1,4 @@
-"""The methods that weigh by losses alone, over several steps: epochs, windows and extremes."""
+"""Methods that only read losses, over several steps: epochs, windows and extreme values."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ def smooth_maximum(losses, references, mu, preference=(1.0, 1.0)) -> np.ndarray:
     return weights / weights.sum()
 
 
-def test_stch_counts_its_own_epochs():
-    """Two epochs of warm-up, one that is measured, then the smooth maximum."""
+def test_stch_phases():
+    """Two epochs of warm-up, one that measures references, then the smooth maximum."""
     combiner = combiners.STCH(steps_per_epoch=2, mu=0.5, warm_up_epochs=2)
     losses = [[9, 1], [8, 1], [7, 1], [6, 1], [4, 1], [2, 3], [3, 1], [1, 2]]
     found = course(combiner, losses)
@@ -44,7 +44,7 @@ def test_stch_counts_its_own_epochs():
         np.testing.assert_allclose(found[step], expected, rtol=1e-4)
 
 
-def test_stch_weighs_by_the_preference():
+def test_stch_preference():
     combiner = combiners.STCH(1, mu=2.0, warm_up_epochs=0, preference={"b": 3, "a": 1})
     losses = [[2, 4], [3, 3]]
     found = course(combiner, losses)
@@ -54,8 +54,8 @@ def test_stch_weighs_by_the_preference():
     np.testing.assert_allclose(found[1], expected, rtol=1e-4)
 
 
-def test_stch_measures_late_a_task_that_was_absent():
-    """Without a reference it counts as being at it; then its first loss is the reference."""
+def test_stch_measures_a_reference_when_a_task_is_first_present():
+    """Its first loss becomes the reference, and counts as equal to it."""
     combiner = combiners.STCH(1, warm_up_epochs=0)
     everyone, alone = [True, True], [True, False]
     losses = [[2, 0], [1, 0], [1, 5], [1, 10]]
@@ -65,7 +65,7 @@ def test_stch_measures_late_a_task_that_was_absent():
     np.testing.assert_allclose(found[3], smooth_maximum([1, 10], [2, 5], 1.0), rtol=1e-4)
 
 
-def test_stch_takes_no_loss_of_zero_for_a_reference():
+def test_stch_ignores_a_loss_of_zero_as_reference():
     """All later losses would be far above it, and the task would have all the weight."""
     found = course(combiners.STCH(1, warm_up_epochs=0), [[1, 0], [1, 2], [1, 4]])
     np.testing.assert_allclose(found[1], smooth_maximum([1, 2], [1, 2], 1.0), rtol=1e-4)
@@ -73,7 +73,7 @@ def test_stch_takes_no_loss_of_zero_for_a_reference():
 
 
 @pytest.mark.parametrize("mu", [0.001, 1e3])
-def test_stch_between_its_limits(mu):
+def test_stch_limits_of_mu(mu):
     """A small mu: the worst of the relative losses; a large one: the sum of logarithms."""
     found = course(combiners.STCH(1, mu=mu, warm_up_epochs=0), [[1, 1, 1], [0.5, 0.9, 0.8]])[1]
     inverse = 1 / np.array([0.5, 0.9, 0.8])
@@ -82,14 +82,14 @@ def test_stch_between_its_limits(mu):
 
 
 @pytest.mark.parametrize("lowest", [0.0, -2.0])
-def test_gls_of_a_loss_that_was_never_above_zero(lowest):
-    """It is no factor of the product, which would vanish and stop all the others."""
+def test_gls_excludes_a_loss_that_was_never_above_zero(lowest):
+    """As a factor it would make the product zero and stop the other tasks."""
     found = course(combiners.GLS(), [[1, 4, lowest], [1, 4, lowest]])
     np.testing.assert_allclose(found, [[1, 1 / 4, 0]] * 2, rtol=1e-5)
 
 
 def test_gls_of_many_small_losses():
-    """Trap: the product of the losses is below the smallest number."""
+    """Pitfall: the product of the losses underflows."""
     losses = np.float32(np.logspace(-25, -5, 40))
     combiner = combiners.GLS()
     combiner.build(40)
@@ -99,8 +99,8 @@ def test_gls_of_many_small_losses():
 
 
 @pytest.mark.parametrize("name", ["ScaleInvariant", "GLS"])
-def test_units_do_not_matter(name):
-    """A loss in another unit has the same part in the direction, zeros on the way and all."""
+def test_direction_does_not_depend_on_units_of_losses(name):
+    """A loss in another unit has the same share of the direction, also after a loss of zero."""
     losses = np.array([[2, 1], [1, 0.9], [0, 0.8], [0.01, 0.7]])
     parts = []
     for units in ([1, 1], [1e6, 1e-3]):
@@ -111,8 +111,8 @@ def test_units_do_not_matter(name):
 
 
 @pytest.mark.parametrize("name", ["ScaleInvariant", "GLS", "UWSO"])
-def test_a_loss_at_its_bound_does_not_take_all(name):
-    """Trap: the logarithm of zero."""
+def test_loss_at_its_bound_does_not_dominate(name):
+    """Pitfall: the logarithm of zero."""
     combiner = built(getattr(combiners, name)(), tuple("abc"))
     found = course(combiner, [[1, 1, 2], [0, 1, 2], [-1, 1, 2]])
     assert np.isfinite(found).all()
@@ -121,7 +121,7 @@ def test_a_loss_at_its_bound_does_not_take_all(name):
 
 
 def test_uwso_of_extreme_losses():
-    """Trap: the exponential of a large number."""
+    """Pitfall: overflow of the exponential."""
     found = course(combiners.UWSO(1e-3), [[1e-30, 1.0], [1e30, 1e30]])
     np.testing.assert_allclose(found, [[1, 0], [0.5, 0.5]], atol=1e-4)
 
@@ -129,7 +129,7 @@ def test_uwso_of_extreme_losses():
 LINES = np.array([5.0, 1.0]) + np.arange(6)[:, None] * np.array([-0.5, 0.25])
 
 
-def test_softadapt_takes_the_slope_of_the_window():
+def test_softadapt_uses_the_slope_of_the_window():
     found = course(combiners.SoftAdapt(beta=2.0, window=4), LINES.tolist())
     np.testing.assert_allclose(found[:3], 0.5)
     expected = np.exp([-1.0, 0.5])
@@ -145,8 +145,8 @@ def test_softadapt_variants():
     np.testing.assert_allclose(weighted, expected / expected.sum(), rtol=1e-5)
 
 
-def test_softadapt_leaves_out_steps_without_labels():
-    """Those that are seen are one step apart."""
+def test_softadapt_skips_steps_without_labels():
+    """Steps with labels count as consecutive."""
     losses = [[4, 9], [3, 0], [0, 8], [2, 7]]
     present = [[True, True], [True, False], [False, True], [True, True]]
     found = course(combiners.SoftAdapt(1.0, window=2), losses, present)
@@ -154,8 +154,8 @@ def test_softadapt_leaves_out_steps_without_labels():
     np.testing.assert_allclose(found[3], [0.5, 0.5], rtol=1e-6)
 
 
-def test_pbi_and_cosmos_lead_to_the_ray():
-    """The weight of the task that is ahead is smaller; beyond a penalty it is negative."""
+def test_pbi_and_cosmos_reduce_the_weight_of_the_task_ahead():
+    """The task that is ahead has the smaller weight, a negative one if the penalty is large."""
     for make in (combiners.PBI, combiners.COSMOS):
         found = course(make(), [[0.2, 0.1]])[0]
         assert found[0] > 0 > found[1]

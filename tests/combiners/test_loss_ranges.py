@@ -1,4 +1,4 @@
-"""Losses at zero, below it and across it, of every size: what weights and state make of them."""
+"""Weights and state for losses of any sign and size."""
 
 import itertools
 import warnings
@@ -32,7 +32,7 @@ NAMES = [case.name for case in CASES]
 SCALES = [1e-10, 1e-3, 1.0, 1e6]
 
 
-# What reads no losses need not see every course of them.
+# Methods that read losses; the others run with fewer courses of losses.
 READING = {case.name for case in CASES if case.make().reads == "losses"}
 READING |= {"gradnorm", "imtl", "mgda loss", "mgda loss+", "db-mtl", "db-mtl newest", "excess"}
 READING |= {"auto-lambda", "moml", "forum", "cr-mogm losses", "warm-up famo", "subset losses"}
@@ -46,7 +46,7 @@ def every_course():
 
 @pytest.mark.parametrize(("name", "course", "scale"), every_course())
 def test_losses_of_any_sign(name, course, scale):
-    """No weight and no state becomes NaN, and losses that fall as usual go on counting."""
+    """Weights, direction and state stay finite."""
     run = runner(name, 5)
     run.restart()
     jacobian = samples.jacobian("conflicting", 5)
@@ -71,9 +71,9 @@ BOUNDED = {
 LOWEST = list(itertools.product(BOUNDED, [-1.0, 0.0]))
 
 
-# Silence at a bound is that of one method, whatever is around it.
+# At the bound there is no warning, whatever wraps the method.
 @pytest.mark.parametrize(("name", "lowest"), some(LOWEST, [LOWEST[i] for i in (0, 4)]))
-def test_losses_below_their_bound_are_told_once(name, lowest):
+def test_losses_below_their_bound_give_one_warning(name, lowest):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     tasks = [
         mtk.Task("low", lambda y, p: tf.reduce_mean(y + 1e-3 * p**2, -1)),
@@ -91,9 +91,9 @@ def test_losses_below_their_bound_are_told_once(name, lowest):
     assert all("['low'] fell below [0.0]" in text for text in about)
 
 
-def test_steps_whose_weights_are_not_exact_are_told_once(monkeypatch):
+def test_inexact_weights_give_one_warning(monkeypatch):
     monkeypatch.setattr(max_min, "MOST_ITERATIONS", 0)
-    # Not the graph that other tests have traced, and none that they would get.
+    # A separate function, which shares no traced graph with other tests.
     monkeypatch.setattr(cagrad, "dual", max_min.dual.python_function)
     x = keras.Input((3,))
     hidden = keras.layers.Dense(4)(x)
@@ -129,7 +129,7 @@ def gradnorm(losses: list[list[float]], steps: int = 1, **options: object) -> co
     ],
 )
 def test_gradnorm_balances_a_negative_loss_by_its_norm(losses, scale):
-    """No rate: as with `alpha = 0`, weights of 1/2 for norms of one, whatever the ratio says."""
+    """A negative loss has no rate: equal norms give equal weights, as with `alpha = 0`."""
     combiner = gradnorm((np.array(losses) * scale).tolist(), 200, learning_rate=0.01)
     np.testing.assert_allclose(combiner.learned_weights, 1.0, atol=0.03)
 
@@ -144,17 +144,17 @@ def test_gradnorm_rates_of_the_others_are_relative_to_their_own_mean():
 
 @pytest.mark.parametrize("given", [None, [2.0, 1.0]])
 def test_gradnorm_rates_of_a_loss_of_zero(given):
-    """It has arrived: the lowest rate; both: none is slower than the other."""
+    """One loss of zero has the lowest rate; two of them have equal rates."""
     combiner = built(combiners.GradNorm(initial_losses=given))
     combiner._rates(tf.constant([2.0, 1.0]), ALL)
     np.testing.assert_allclose(combiner._rates(tf.constant([0.0, 1.0]), ALL), [0.0, 2.0])
     np.testing.assert_allclose(combiner._rates(tf.constant([0.0, 0.0]), ALL), [1.0, 1.0])
-    # Rounding is not negative.
+    # Negative values of the size of rounding count as zero.
     np.testing.assert_allclose(combiner._rates(tf.constant([-1e-7, 1.0]), ALL), [0.0, 2.0])
     np.testing.assert_allclose(combiner._rates(tf.constant([1.0, 0.5]), ALL), [1.0, 1.0])
 
 
-def test_gradnorm_passes_over_a_first_loss_of_zero():
+def test_gradnorm_ignores_a_first_loss_of_zero():
     combiner = built(combiners.GradNorm())
     np.testing.assert_allclose(combiner._rates(tf.constant([0.0, 1.0]), ALL), [1.0, 1.0])
     combiner._rates(tf.constant([4.0, 1.0]), ALL)
@@ -165,8 +165,8 @@ SIZES = [1e-12, 1e-6, 1.0, 1e6, 1e12]
 
 
 @pytest.mark.parametrize(("first", "second"), itertools.product(SIZES, SIZES))
-def test_famo_leaves_nothing_to_a_loss_at_its_bound(first, second):
-    """Trap: a loss of exactly zero that takes all the weight. In whatever units losses are."""
+def test_famo_gives_no_weight_to_a_loss_at_its_bound(first, second):
+    """Pitfall: a loss of exactly zero gets all the weight. Tested in different units."""
     combiner = built(combiners.FAMO(), ("a", "b", "c"))
     everyone = tf.ones(3, tf.bool)
     start = np.array([first, second, second], np.float32)
@@ -175,7 +175,7 @@ def test_famo_leaves_nothing_to_a_loss_at_its_bound(first, second):
         tf.constant(start * [0, 1, 1], tf.float32), everyone, tf.ones(3)
     ).numpy()
     np.testing.assert_allclose(found, [0, 0.5, 0.5], rtol=1e-5)
-    # One that was never seen above zero, too.
+    # Also a loss that was never above zero.
     fresh = built(combiners.FAMO(), ("a", "b", "c"))
     found = fresh.task_weights(
         tf.constant(start * [0, 1, 1], tf.float32), everyone, tf.ones(3)
@@ -184,8 +184,8 @@ def test_famo_leaves_nothing_to_a_loss_at_its_bound(first, second):
 
 
 @pytest.mark.parametrize("scale", SIZES)
-def test_famo_is_the_papers_away_from_the_bounds(scale):
-    """`p / (L - b)`, normalized, over two orders of magnitude, to the square of the closeness."""
+def test_famo_equals_the_paper_away_from_the_bounds(scale):
+    """`p / (L - b)`, normalized, for distances over two orders of magnitude."""
     rng = np.random.default_rng(0)
     combiner = built(combiners.FAMO(bounds=[0.0, scale, -scale]), tuple("abc"))
     bounds = np.array([0.0, scale, -scale])
@@ -201,8 +201,8 @@ def test_famo_is_the_papers_away_from_the_bounds(scale):
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_famo_has_no_jump_on_the_way_to_a_bound(scale):
-    """The weight rises as the loss falls, to the closeness, and then falls to zero."""
+def test_famo_weights_are_continuous_near_a_bound(scale):
+    """As the loss falls, its weight rises up to the closeness, and then falls to zero."""
     combiner = built(combiners.FAMO())
     step = tf.function(
         lambda losses: combiner.task_weights(losses, ALL, tf.ones(2)), autograph=False
@@ -220,7 +220,7 @@ def test_famo_has_no_jump_on_the_way_to_a_bound(scale):
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
 def test_famo_does_not_depend_on_units(unit):
-    """A loss in another unit: the same preferences after the same course, zeros and all."""
+    """A loss in another unit gives the same logits, also after losses of zero."""
     logits = []
     for size in (1.0, unit):
         combiner = built(combiners.FAMO(learning_rate=0.1))
@@ -233,8 +233,8 @@ def test_famo_does_not_depend_on_units(unit):
     assert np.abs(logits[0]).max() > 0.1
 
 
-def test_famo_others_train_on_beside_a_loss_of_zero():
-    """Two squares, of which one is at its minimum: the other gets there, too."""
+def test_famo_trains_other_tasks_beside_a_loss_of_zero():
+    """Of two squares, one starts at its minimum, and the other one reaches it."""
     combiner = built(combiners.FAMO())
     x = tf.Variable([0.0, 1.0])
     for _ in range(60):
@@ -246,8 +246,8 @@ def test_famo_others_train_on_beside_a_loss_of_zero():
 
 
 @pytest.mark.parametrize("name", ["gradnorm", "famo"])
-def test_state_of_losses_survives_a_checkpoint(name):
-    """Which loss was negative, and the first distances, are known after a resumption."""
+def test_save_and_load_state_of_losses(name):
+    """Which loss was negative, and the first distances, are restored."""
     case = next(case for case in CASES if case.name == name)
     jacobian = samples.jacobian("conflicting", 3)
     losses = np.array([-1.0, 0.5, 2.0], np.float32)

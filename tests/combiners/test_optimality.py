@@ -21,8 +21,7 @@ from tests.combiners import properties, samples
 from tests.combiners.cases import Case, Runner, runner
 from tests.quick import some
 
-# Two and five tasks are traced by `test_contract.py`, too.
-# Of two tasks `test_pair.py` has a solution of its own.
+# `test_contract.py` traces two and five tasks, too. `test_pair.py` tests the closed form for two.
 SIZES, QUICK = [2, 3, 5, 8, 40], [5, 40]
 REGULAR = ["aligned", "conflicting", "opposed", "orthogonal", "spread"]
 
@@ -58,7 +57,7 @@ def dependent(kind: str, num_tasks: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["half rank", "opposite pair"])
 @pytest.mark.parametrize("num_tasks", some(SIZES, QUICK))
-def test_mgda_is_the_shortest_of_dependent_gradients(kind, num_tasks):
+def test_mgda_is_the_shortest_vector_in_the_hull_of_dependent_gradients(kind, num_tasks):
     for rows in (dependent(kind, num_tasks, seed) for seed in range(6)):
         unit = properties.lengths(rows).max()
         shortest = shortest_in_hull(rows, unit)
@@ -68,7 +67,7 @@ def test_mgda_is_the_shortest_of_dependent_gradients(kind, num_tasks):
 
 @pytest.mark.parametrize("kind", samples.KINDS)
 @pytest.mark.parametrize("num_tasks", some(SIZES, QUICK))
-def test_mgda_is_the_shortest(kind, num_tasks):
+def test_mgda_is_the_shortest_vector_in_the_hull(kind, num_tasks):
     for rows in inputs(kind, num_tasks):
         unit = properties.lengths(rows).min() or 1.0
         shortest = shortest_in_hull(rows, unit)
@@ -115,11 +114,11 @@ def test_nash_solves_its_equation(kind, num_tasks):
 @pytest.mark.parametrize("kind", REGULAR)
 @pytest.mark.parametrize("num_tasks", some([2, 5, 8, 40], [2, 5]))
 @pytest.mark.parametrize("c", [0.4, 1.0, 4.0])
-def test_cagrad_certifies_itself(kind, num_tasks, c):
-    """A direction within the ball and a mixture that bounds all such directions: no gap between.
+def test_cagrad_reaches_its_upper_bound(kind, num_tasks, c):
+    """The direction is within the ball, and reaches the upper bound that a mixture gives.
 
     For any `d` in the ball and any `w` on the simplex `min_i g_i . d <= g_w . g_0 + c |g_0| |g_w|`.
-    Here `w` is what the direction leans toward beyond the mean, `d - g_0 = c |g_0| g_w / |g_w|`.
+    Here `w` is the mixture that is added to the mean, `d - g_0 = c |g_0| g_w / |g_w|`.
     """
     run = cagrad(c, num_tasks)
     for rows in inputs(kind, num_tasks):
@@ -171,7 +170,7 @@ def test_cagrad_has_no_duality_gap(kind, num_tasks, c):
 @pytest.mark.parametrize("name", ["imtl_g", "imtl"])
 @pytest.mark.parametrize("num_tasks", some([2, 3, 5, 8], [2, 5]))
 @pytest.mark.parametrize("kind", ["aligned", "orthogonal", "opposed"])
-def test_imtl_g_projects_equally(name, kind, num_tasks):
+def test_imtl_g_has_equal_projections(name, kind, num_tasks):
     for rows in inputs(kind, num_tasks):
         weights = runner(name, num_tasks)(rows).weights.astype(np.float64)
         lengths = properties.lengths(rows)
@@ -186,8 +185,8 @@ def test_imtl_g_projects_equally(name, kind, num_tasks):
 
 @pytest.mark.parametrize("num_tasks", some(SIZES, QUICK))
 @pytest.mark.parametrize("kind", REGULAR)
-def test_aligned_mtl_makes_the_gradients_orthogonal(kind, num_tasks):
-    """By the singular values of the gradients themselves, in the place of the Gramian."""
+def test_aligned_mtl_equals_its_definition(kind, num_tasks):
+    """The reference uses the SVD of the gradients instead of the Gramian."""
     for rows in inputs(kind, num_tasks):
         left, values, right = np.linalg.svd(rows, full_matrices=False)
         expected = values.min() * (left @ right).mean(0)
@@ -197,7 +196,7 @@ def test_aligned_mtl_makes_the_gradients_orthogonal(kind, num_tasks):
 
 @pytest.mark.parametrize("kind", ["aligned", "conflicting", "orthogonal", "opposed"])
 def test_two_tasks(kind):
-    """What is known at K = 2."""
+    """Known results for two tasks."""
     for rows in inputs(kind, 2):
         units = rows / properties.lengths(rows)[:, None]
         bisector = units.sum(0) / np.linalg.norm(units.sum(0))
@@ -220,7 +219,7 @@ def test_nash_has_length_root_k(num_tasks):
 @pytest.mark.parametrize("kind", REGULAR)
 @pytest.mark.parametrize("num_tasks", some(SIZES, QUICK))
 def test_nash_at_the_authors_scale(kind, num_tasks):
-    """`G w = |G|_F / w`, then clipped to a norm of one; heads take w as it was."""
+    """`G w = |G|_F / w`, then clipped to a norm of one; heads use w before clipping."""
     everyone = tf.ones(num_tasks, tf.bool)
     for seed, rows in enumerate(inputs(kind, num_tasks)):
         rows = rows * 10.0 ** (seed - 3)
@@ -241,7 +240,7 @@ def test_nash_at_the_authors_scale(kind, num_tasks):
 
 @pytest.mark.parametrize("num_tasks", some([1, 2, 3, 5, 8], [1, 2, 5]))
 def test_nash_of_equal_gradients(num_tasks):
-    """What is said of the mean scale: the sum, the sum of norm one at most, the mean, sqrt(K)."""
+    """Norms by scale: of the sum, of the sum clipped to one, of the mean, and sqrt(K)."""
     for size in (1e-6, 1e-2, 1.0, 1e4):
         row = samples.jacobian("conflicting", 2)[0]
         row *= size / np.linalg.norm(row)
@@ -257,8 +256,8 @@ def test_nash_of_equal_gradients(num_tasks):
             np.testing.assert_allclose(found, row / size * length, atol=1e-4 * length)
 
 
-def test_nash_lets_heads_start_that_make_no_gradient():
-    """A head of zeros gives a gradient of zero: its own weight is that of the authors' start."""
+def test_nash_gives_weight_to_heads_without_gradient():
+    """A zero head gives a zero gradient: its head weight is the authors' initial value."""
     rows = samples.jacobian("zero row", 5)
     run = runner("nash", 5)
     weights = run(rows).weights
@@ -275,7 +274,7 @@ def small_cagrad(c: float, num_tasks: int):
     combiner = combiners.CAGrad(c, rescale="none")
     combiner.build(num_tasks)
     everyone = tf.ones(num_tasks, tf.bool)
-    # In double precision: rounding of a float32 Gramian is another matter.
+    # In float64, to exclude the rounding of a float32 Gramian.
     step = tf.function(
         lambda g: combiner.task_weights(g, tf.ones(num_tasks), everyone), autograph=False
     )
@@ -286,10 +285,10 @@ def small_cagrad(c: float, num_tasks: int):
 @pytest.mark.parametrize("num_tasks", some([3, 5, 8, 40], [5]))
 @pytest.mark.parametrize("c", some([0.02, 0.1, 0.4], [0.1]))
 def test_cagrad_reaches_the_optimum_in_small_balls(c, num_tasks, span):
-    """Trap: iterations that run out silently. Norms over 1e-4 ... 1e4; the gap to the dual bound.
+    """Pitfall: an iteration limit that is reached silently. Norms are 1e-4 ... 1e4.
 
-    As in `test_cagrad_certifies_itself`, but relative to the improvement at stake: what the best
-    direction has over the mean gradient.
+    As in `test_cagrad_reaches_its_upper_bound`, but relative to the improvement of the best
+    direction over the mean gradient.
     """
     combiner, step = small_cagrad(c, num_tasks)
     for seed in range(4):
@@ -301,7 +300,7 @@ def test_cagrad_reaches_the_optimum_in_small_balls(c, num_tasks, span):
         radius = c * np.linalg.norm(mean)
         assert np.linalg.norm(direction - mean) <= radius * (1 + 1e-5)
         beyond = np.maximum(weights - 1 / num_tasks, 0.0)
-        # Those that are weights only by the rounding of 1 / K are none.
+        # Differences of the size of the rounding of 1 / K are not weights.
         beyond[beyond < 1e-6 * weights] = 0.0
         mixture = beyond / beyond.sum() @ rows
         bound = mixture @ mean + radius * np.linalg.norm(mixture)
@@ -315,7 +314,7 @@ SOLVED = ["mgda", "mgda l2", "cagrad", "cagrad wide", "upgrad", "dualproj", "fai
 
 @pytest.mark.parametrize("name", some(SOLVED, ["mgda", "cagrad", "upgrad", "fairgrad"]))
 @pytest.mark.parametrize("kind", samples.KINDS)
-def test_all_steps_are_solved(name, kind):
+def test_solvers_converge(name, kind):
     for num_tasks in (5, 40):
         run = runner(name, num_tasks)
         for rows in inputs(kind, num_tasks):
@@ -324,31 +323,31 @@ def test_all_steps_are_solved(name, kind):
 
 
 @pytest.fixture
-def untraced():
-    """Solvers run op by op: no graph of theirs keeps what a test has set."""
+def eager_functions():
+    """Runs solvers eagerly, so that no traced graph contains the patched constants."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.usefixtures("untraced")
-def test_an_unsolved_step_is_counted(monkeypatch):
-    """A cap that is reached shows in a variable of the combiner."""
+@pytest.mark.usefixtures("eager_functions")
+def test_unsolved_steps_are_counted(monkeypatch):
+    """A step that reaches an iteration limit increments a variable of the combiner."""
     monkeypatch.setattr(max_min, "MOST_ITERATIONS", 3)
     monkeypatch.setattr(interior_point, "MOST_ITERATIONS", 1)
     monkeypatch.setattr(active_set, "MOST_GUESSES", 0)
     monkeypatch.setattr(first_order, "MOST_ROUNDS", 0)
     rows = samples.jacobian("conflicting", 5)
     for make in (combiners.CAGrad, combiners.MGDA, combiners.UPGrad, combiners.DualProj):
-        run = Runner(Case("", make), 5, eager=True)  # So few iterations take less than tracing.
+        run = Runner(Case("", make), 5, eager=True)  # A few iterations take less time than tracing.
         for steps in (1, 2):
             properties.assert_finite(run.again(rows), rows)
             assert run.combiner.unsolved.numpy() == steps
 
 
 @pytest.mark.parametrize("kind", [*samples.KINDS, "dependent"])
-def test_many_quadratic_programs_at_once(kind):
-    """The method for many tasks and the interior-point method agree on the projections."""
+def test_first_order_solver_equals_interior_point_solver(kind):
+    """The first-order method for many tasks equals the interior-point method."""
     num_tasks = 60
     if kind == "dependent":
         rng = np.random.default_rng(3)
@@ -375,7 +374,7 @@ SOLVERS = {
 
 
 @pytest.mark.parametrize("make", SOLVERS)
-def test_a_second_step_of_as_many_tasks_takes_the_graph_of_the_solver(make):
+def test_graph_of_a_solver_is_reused(make):
     """Tracing a solver takes longer than tracing the rest of a small model's step."""
     rows = samples.jacobian("conflicting", 4)
     Runner(Case("", make), 4)(rows)
@@ -396,14 +395,14 @@ DOUBLE = {
 }
 
 
-# DualProj solves as UPGrad does, FairGrad as Nash-MTL.
-ALIKE = {combiners.DualProj, combiners.FairGrad}
+# DualProj uses the solver of UPGrad, FairGrad that of Nash-MTL.
+SAME_SOLVER = {combiners.DualProj, combiners.FairGrad}
 
 
-@pytest.mark.parametrize("make", some(DOUBLE, DOUBLE.keys() - ALIKE))
+@pytest.mark.parametrize("make", some(DOUBLE, DOUBLE.keys() - SAME_SOLVER))
 @pytest.mark.parametrize("num_tasks", some([2, 3, 5], [5]))
-def test_solvers_bear_float32(make, num_tasks, monkeypatch):
-    """The precision that is left where there is a TPU."""
+def test_solvers_in_float32(make, num_tasks, monkeypatch):
+    """TPUs have no float64."""
     kinds = ["aligned", "conflicting", "opposed", "rank one", "zero row"]
     inputs = [samples.jacobian(kind, num_tasks) for kind in kinds]
     double = runner(DOUBLE[make], num_tasks)

@@ -21,7 +21,7 @@ def gramian_of(cosine: float, ratio: float) -> np.ndarray:
 
 @tf.function(autograph=False)
 def problem(gramian: np.ndarray) -> tuple[Scaled, tf.Tensor]:
-    """Returns the Gramian scaled, and the mean gradient of length one."""
+    """Returns the scaled Gramian, and the mean gradient of length one."""
     scaled = scale(gramian, PAIR)
     return scaled, scaled.lengths / tf.sqrt(tf.reduce_sum(gramian))
 
@@ -36,7 +36,7 @@ def shares(mixture: tf.Tensor, scaled: Scaled) -> np.ndarray:
 
 
 def bound(gramian: np.ndarray, share: float, c: float) -> float:
-    """What is minimized, with its kink: `g_w . u + c |g_w|`."""
+    """Returns the objective `g_w . u + c |g_w|`, which has a kink at `g_w = 0`."""
     weights = np.array([share, 1 - share])
     linear = weights @ gramian.sum(1) / np.sqrt(gramian.sum())
     return linear + c * np.sqrt(max(weights @ gramian @ weights, 0.0))
@@ -55,7 +55,7 @@ MATRICES = [
 
 @pytest.mark.parametrize("c", RADII)
 def test_minimizes_over_the_line(c):
-    """No end of the line and no point that SciPy's bounded search finds is lower."""
+    """Neither end of the line and no point found by SciPy's bounded search is lower."""
     for gramian in MATRICES:
         scaled, mean = problem(tf.constant(gramian))
         share = shares(worst(scaled, mean, c), scaled)[0]
@@ -73,7 +73,7 @@ def test_minimizes_over_the_line(c):
 
 @pytest.mark.parametrize("c", some([0.05, 0.4, 1.0, 1.5, 10.0], [0.05]))
 def test_agrees_with_the_general_solver(c):
-    """The directions of the mixtures, where they are long enough to have one."""
+    """Compares the directions of mixtures that are not close to zero."""
     compared = 0
 
     @tf.function(autograph=False)
@@ -100,7 +100,7 @@ def test_agrees_with_the_general_solver(c):
 
 @pytest.mark.parametrize("c", RADII)
 def test_derivative_vanishes_inside(c):
-    """The derivative by hand, a third way; at the ends it points outward."""
+    """The derivative vanishes inside of the line; at its ends it points outward."""
     inside = 0
     for gramian in MATRICES:
         scaled, mean = problem(tf.constant(gramian))
@@ -119,8 +119,8 @@ def test_derivative_vanishes_inside(c):
     assert inside > 10
 
 
-def test_keeps_the_digits_of_a_small_share():
-    """Norms 1 and 1e9, orthogonal, a very wide ball: nearly the point nearest to zero."""
+def test_small_weights_are_accurate():
+    """Norms 1 and 1e9, orthogonal, in a very large ball: close to the min-norm point."""
     for order in (slice(None), slice(None, None, -1)):
         gramian = np.diag([1.0, 1e18])[order, order]
         scaled, mean = problem(tf.constant(gramian))
@@ -131,20 +131,20 @@ def test_keeps_the_digits_of_a_small_share():
 @pytest.mark.parametrize(
     ("lengths", "expected"), [([2.0, 0.0], [1, 0]), ([0.0, 3.0], [0, 1]), ([0.0, 0.0], [0, 0])]
 )
-def test_a_gradient_without_direction_is_left_out(lengths, expected):
+def test_zero_gradients_are_excluded(lengths, expected):
     scaled = scale(tf.constant(np.diag(np.square(lengths))), PAIR)
     mean = tf.constant([0.5, 0.5], tf.float64)
     found = worst(scaled, mean, 0.5).numpy()
     np.testing.assert_array_equal(found, expected)
 
 
-def test_equal_gradients_share():
+def test_equal_gradients_get_equal_weights():
     scaled, mean = problem(tf.constant(np.full((2, 2), 4.0)))
     np.testing.assert_allclose(worst(scaled, mean, 0.5), [0.5, 0.5])
 
 
 def test_opposed_gradients_cancel():
-    """At the kink the mixture is zero; the caller takes it from there."""
+    """At the kink the mixture is zero, which the caller handles."""
     gramian = np.array([[1.0, -3.0], [-3.0, 9.0]])
     for c in (1.5, 3.0):
         scaled, mean = problem(tf.constant(gramian))

@@ -1,4 +1,4 @@
-"""Methods that compare parts of a batch: against their rules, written again in NumPy."""
+"""Methods that compare parts of a batch, compared with NumPy implementations."""
 
 import functools
 
@@ -28,14 +28,14 @@ SHARING = [make for make in MAKES if make is not combiners.FORUM]
 
 
 def jacobians(parts, num_tasks=3, seed=0):
-    """Returns gradients `(P, K, n)` with a common part, and each part's own."""
+    """Returns gradients `(P, K, n)`: a common component plus one for each part."""
     common = samples.jacobian("conflicting", num_tasks, seed)
     own = [samples.jacobian("conflicting", num_tasks, 100 * (seed + 1) + p) for p in range(parts)]
     return np.array([common + 0.5 * each for each in own])
 
 
 def step(combiner, rows, present=None):
-    """One step with gradients `(P, K, n)`; returns direction and weights `(K,)`."""
+    """Takes a step with gradients `(P, K, n)`; returns direction and weights `(K,)`."""
     losses = tf.ones(rows.shape[:2])
     found = combiner([tf.constant(rows, tf.float32)], losses, present)
     return found.gradients[0].numpy(), found.task_weights.numpy()
@@ -123,7 +123,7 @@ def test_sdmgrad_converges(kind, regularization):
 
 
 def adam(slopes, rate):
-    """Returns the sum of Adam's steps along the slopes that a list holds."""
+    """Returns the sum of Adam's steps for a list of gradients."""
     mean = square = total = np.zeros_like(slopes[0])
     for count, slope in enumerate(slopes, 1):
         mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
@@ -167,19 +167,19 @@ def test_moml():
 
 def shortest(rows):
     """Returns the weights of the shortest vector in the hull of rows."""
-    # A sum of one, as one more equation that outweighs the others.
+    # The sum of one is an additional equation with a large weight.
     matrix = np.vstack([rows.T, np.full(len(rows), 1e4)])
     return optimize.nnls(matrix, np.array([0] * rows.shape[1] + [1e4]))[0]
 
 
 def gap(shares, gramian, along, rho):
-    """Returns what FORUM's shares make least, and nu."""
+    """Returns the objective that FORUM's shares minimize, and nu."""
     nu = max(shares @ (rho - along), 0.0)
     return shares @ gramian @ shares + 2 * nu * along @ shares + nu**2 - nu * rho, nu
 
 
 def forum_shares(gramian, along, rho):
-    """Returns the shares that make it least, by sequential quadratic programming on both."""
+    """Minimizes the objective over shares and nu by sequential quadratic programming."""
     size = len(along)
     return optimize.minimize(
         lambda x: x[:-1] @ gramian @ x[:-1] + 2 * x[-1] * along @ x[:-1] + x[-1] ** 2 - rho * x[-1],
@@ -212,7 +212,7 @@ def test_forum_shares_are_optimal(rho, num_tasks):
     solve = traced_least(num_tasks)
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        # Fewer dimensions than tasks, and training gradients that agree with them or do not.
+        # With fewer dimensions than tasks or more, and training gradients that agree or do not.
         rows = rng.normal(size=(num_tasks, max(2, num_tasks - 2) if seed % 2 else 30))
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         q = rng.normal(size=rows.shape[1]) + (seed % 3) * rows.sum(0)
@@ -244,13 +244,13 @@ def test_forum(rho):
         np.testing.assert_allclose(direction, expected, atol=2e-3 * np.linalg.norm(q))
         own = nu * weights + np.linalg.norm(q) * mean / np.linalg.norm(valid, axis=1)
         np.testing.assert_allclose(found, own, rtol=5e-3, atol=1e-3)
-        # The training loss falls by what is asked for.
+        # The training loss falls by the required amount.
         assert direction @ q >= (rho - 1e-3) * q @ q
     assert any(slope.any() for slope in slopes) == (rho > 0.5)
 
 
-def test_forum_learns_nothing_from_rounding():
-    """Shares that need nothing of the training loss leave a slope of 1e-9."""
+def test_forum_ignores_rounding_errors():
+    """Rounding errors of shares that do not use the training loss give a slope of 1e-9."""
     rng = np.random.default_rng(49)
     mean = rng.normal(size=(7, 12))
     each = (mean + 0.7 * rng.normal(size=(2, 7, 12))) * rng.uniform(0.5, 2, (1, 7, 1))
@@ -259,8 +259,8 @@ def test_forum_learns_nothing_from_rounding():
     np.testing.assert_allclose(combiner.logits.numpy(), 0.0, atol=1e-6)
 
 
-def test_forum_goes_on_with_what_there_is():
-    """One half without gradients: the other half's, at their own length."""
+def test_forum_with_gradients_in_one_half_only():
+    """If one half has no gradients, the direction is from the other half, at its scale."""
     rows = jacobians(2)
     halves = (np.array([rows[0], 0 * rows[1]]), np.array([0 * rows[0], rows[1]]))
     direction, _ = step(combiners.FORUM(), halves[0])
@@ -286,8 +286,8 @@ def quadratic(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_slopes_are_those_of_the_losses_after_a_step(seed):
-    """By differences: validation losses after a short step on weighted training losses."""
+def test_slopes_equal_finite_differences(seed):
+    """Differences of validation losses after a short step on weighted training losses."""
     _, of_train = quadratic(seed)
     values, of_valid = quadratic(seed + 10)
     x = np.random.default_rng(seed).normal(size=4)
@@ -303,7 +303,7 @@ def test_slopes_are_those_of_the_losses_after_a_step(seed):
         by_weights[:, i] = (after(up) - after(down)) / (2 * small * length)
         up, down = (softmax(logits + sign * small * np.eye(3)[i]) for sign in (1, -1))
         by_logits[:, i] = (after(up) - after(down)) / (2 * small * length)
-    # What the first step of Adam goes along, that of the largest part one.
+    # The slope of Adam's first step, scaled to a largest value of one.
     combiner = combiners.AutoLambda(1.0)
     step(combiner, np.array([train, valid]))
     expected = by_weights.sum(0)
@@ -318,7 +318,7 @@ def test_slopes_are_those_of_the_losses_after_a_step(seed):
 
 
 def test_auto_lambda_finds_the_harmful_task():
-    """The third task's gradient is against what lowers the others' losses elsewhere."""
+    """The third task's gradient increases the validation losses of the other tasks."""
     run = traced(combiners.AutoLambda(0.01, primary=[1, 1, 0]))
     for seed in range(150):
         noise = 0.3 * np.random.default_rng(seed).normal(size=(2, 3, 5))
@@ -328,7 +328,7 @@ def test_auto_lambda_finds_the_harmful_task():
     assert abs(weights[0] - weights[1]) < 0.1
 
 
-def test_moml_stays_where_two_tasks_want_opposite_weights():
+def test_moml_weights_stay_if_two_tasks_want_opposite_changes():
     combiner = combiners.MOML(0.5)
     for _ in range(5):
         step(combiner, np.tile([[1.0, 0], [0, 1]], (2, 1, 1)))
@@ -336,7 +336,7 @@ def test_moml_stays_where_two_tasks_want_opposite_weights():
 
 
 @pytest.mark.parametrize("make", MAKES)
-def test_one_batch_stands_for_all_parts(make):
+def test_undivided_gradients_are_used_for_all_parts(make):
     rows = samples.jacobian("conflicting", 3)
     one, other = make(), make()
     for _ in range(3):
@@ -347,8 +347,8 @@ def test_one_batch_stands_for_all_parts(make):
 
 
 @pytest.mark.parametrize("make", some(MAKES, MAKES[:2]))
-def test_without_labels_in_some_parts(make):
-    """Finite, no weight where there is no label; what no part tells of a task rests."""
+def test_missing_labels_in_some_parts(make):
+    """Results are finite, and a task without labels in any part has no weight."""
     for lacking in range(make.batch_parts):
         run, rows = traced(make()), jacobians(make.batch_parts)
         present = np.ones(rows.shape[:2], bool)
@@ -366,7 +366,7 @@ def test_without_labels_in_some_parts(make):
 
 
 @pytest.mark.parametrize("make", some(MAKES, MAKES[:1]))
-def test_gradients_that_are_not_finite_show_in_any_part(make):
+def test_nonfinite_gradients_in_any_part_give_nan(make):
     for part in range(make.batch_parts):
         rows = jacobians(make.batch_parts)
         rows[part, 2, 0] = np.inf
@@ -375,8 +375,8 @@ def test_gradients_that_are_not_finite_show_in_any_part(make):
 
 
 @pytest.mark.slow
-def test_sdmgrad_steps_again_in_large_networks():
-    """Sums in a loop that TensorFlow merges made the second step of `fit` an error."""
+def test_sdmgrad_trains_large_networks():
+    """Regression: the second step of `fit` failed after TensorFlow merged sums in a loop."""
     x = inputs = keras.Input((1024,))
     for _ in range(2):
         x = keras.layers.Dense(1024, "relu")(x)
@@ -405,12 +405,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_refused_at_once(make, message):
+def test_invalid_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_primary_tasks_are_tasks():
+def test_primary_must_name_tasks():
     combiner = combiners.AutoLambda(primary={"a": 1, "c": 1})
     combiner.bind(["a", "b"], ["one/kernel"])
     with pytest.raises(ValueError, match="`primary`.*'c'"):

@@ -1,4 +1,4 @@
-"""What a preference means: for every method that takes one."""
+"""The meaning of `preference` for every method that has it."""
 
 import functools
 
@@ -31,7 +31,7 @@ GRAMIANS = {
     "fairgrad paper": lambda r: combiners.FairGrad(1.0, "paper", r),
 }
 MAKERS = {**LOSSES, **GRAMIANS}
-# A second form of a method solves the same problem, DualProj UPGrad's.
+# Variants that solve the same problem as another method; DualProj that of UPGrad.
 OTHER_FORMS = {"mgda l2", "nash mean", "fairgrad paper", "dualproj"}
 FORMS = some(MAKERS, MAKERS.keys() - OTHER_FORMS)
 
@@ -72,14 +72,14 @@ UNEQUAL = ((("a", 100), ("c", 1)), (("a", 1), ("c", 100)))
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_only_ratios_count(name):
+def test_only_ratios_of_preferences_matter(name):
     one = step(name, (("a", 1), ("b", 2), ("c", 4)))(*problem(), EVERYONE)
     other = step(name, (("c", 12e8), ("a", 3e8), ("b", 6e8)))(*problem(), EVERYONE)
     np.testing.assert_allclose(other, one, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_none_is_equal(name):
+def test_no_preference_equals_equal_preferences(name):
     one = step(name, ())(*problem(), EVERYONE)
     other = step(name, (("a", 3), ("b", 3), ("c", 3)))(*problem(), EVERYONE)
     np.testing.assert_array_equal(other, one)
@@ -89,7 +89,7 @@ def test_none_is_equal(name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_permutes_with_the_tasks(name):
+def test_preference_permutes_with_the_tasks(name):
     preference = (("a", 1), ("b", 2), ("c", 4))
     losses, rows = problem()
     plain = step(name, preference)(losses, rows, EVERYONE)
@@ -98,8 +98,8 @@ def test_permutes_with_the_tasks(name):
 
 
 @pytest.mark.parametrize("name", some(MAKERS, MAKERS.keys() - OTHER_FORMS - {"cagrad", "upgrad"}))
-def test_zero_leaves_the_task_out(name):
-    """As if it were absent, whatever its loss and gradient are."""
+def test_zero_preference_excludes_the_task(name):
+    """The task has no effect, as if it were absent."""
     losses, rows = problem()
     without = step(name, (("a", 1), ("b", 0), ("c", 2)))(losses, rows, EVERYONE)
     absent = step(name, (("a", 1), ("b", 5), ("c", 2)))
@@ -109,11 +109,11 @@ def test_zero_leaves_the_task_out(name):
     other = step(name, (("a", 1), ("b", 0), ("c", 2)))
     losses, rows = losses * [1, 9, 1], rows * [[1], [-7], [1]]
     np.testing.assert_allclose(other(losses, rows, EVERYONE), without, rtol=1e-5)
-    # None that counts is present.
+    # Only the excluded task is present.
     np.testing.assert_array_equal(other(losses, rows, [False, True, False]), 0)
 
 
-# Of two tasks, losses `(x - c)' A (x - c)`: the matrices A, the points c, and where to begin.
+# Losses of two tasks, `(x - c)' A (x - c)`: the matrices A, the points c, and the initial x.
 ROUND = (
     np.array([np.eye(2), 2.0 * np.eye(2)]),
     np.array([[0.0, 0.0], [1.0, 0.5]]),
@@ -122,7 +122,7 @@ ROUND = (
 
 
 def reached(name: str, preference: float, problem=ROUND, steps: int = 40) -> np.ndarray:
-    """Returns the losses of two tasks at the end of descent."""
+    """Returns the losses of two tasks after gradient descent."""
     run = step(name, (("a", preference), ("b", 1.0)), ("a", "b"), True)
     curved, centres, point = problem
     for turn in range(steps):
@@ -134,7 +134,7 @@ def reached(name: str, preference: float, problem=ROUND, steps: int = 40) -> np.
     return losses
 
 
-# A method of losses, and two that solve for weights.
+# By default a method of losses and two with solvers.
 @pytest.mark.parametrize("name", some(MAKERS, {"stch", "mgda", "upgrad"}))
 def test_a_larger_preference_means_a_smaller_loss(name):
     first, second, third = (reached(name, preference) for preference in (0.4, 1.0, 2.5))
@@ -142,15 +142,15 @@ def test_a_larger_preference_means_a_smaller_loss(name):
     assert first[1] < second[1] < third[1]
 
 
-# Those that steer by angles may stall on the way, see `docs/howto/preferences.md`; other methods
-# stop at any point of the front, or need shorter steps than these.
-OBEYED = ("mgda l2", "upgrad", "dualproj", "cagrad", "stch", "tchebycheff", "pbi", "cosmos")
+# Methods that steer by angles may stall, see `docs/howto/preferences.md`; other methods stop at any
+# point of the front, or need smaller steps.
+MONOTONE = ("mgda l2", "upgrad", "dualproj", "cagrad", "stch", "tchebycheff", "pbi", "cosmos")
 
 
 @pytest.mark.parametrize("seed", some(range(4), range(2)))
-@pytest.mark.parametrize("name", some(OBEYED, {"upgrad", "stch"}))
-def test_so_it_does_on_random_convex_problems(name, seed):
-    """Curvatures differ up to eight times, in directions of each task's own."""
+@pytest.mark.parametrize("name", some(MONOTONE, {"upgrad", "stch"}))
+def test_a_larger_preference_means_a_smaller_loss_on_random_convex_problems(name, seed):
+    """Curvatures differ by a factor of up to eight, in different directions for each task."""
     rng = np.random.default_rng(seed)
     turns = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2)]
     curved = np.array([turn @ np.diag(rng.uniform(0.2, 1.6, 3)) @ turn.T for turn in turns])
@@ -176,14 +176,14 @@ BAD = [
 
 @pytest.mark.parametrize("preference", BAD, ids=str)
 @pytest.mark.parametrize("name", MAKERS)
-def test_refused_at_once(name, preference):
+def test_invalid_preferences(name, preference):
     with pytest.raises(ValueError, match="`preference`"):
         MAKERS[name](preference)
 
 
 @pytest.mark.parametrize("preference", [{"a": 1, "b": 1, "d": 1}, {"a": 1}, [1, 2]], ids=str)
 @pytest.mark.parametrize("name", MAKERS)
-def test_refused_when_the_tasks_are_known(name, preference):
+def test_preferences_that_do_not_match_the_tasks(name, preference):
     combiner = MAKERS[name](preference)
     combiner.bind(NAMES, [])
     with pytest.raises(ValueError, match="`preference`"):

@@ -1,4 +1,4 @@
-"""PCGrad and GradVac on the gradients themselves, against the form on the Gramian."""
+"""PCGrad and GradVac on the Gramian equal implementations on the gradients themselves."""
 
 import functools
 
@@ -69,8 +69,8 @@ def test_pcgrad(kind, num_tasks):
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(rows).max())
 
 
-def test_pcgrad_leaves_a_gradient_its_own_direction():
-    """Trap: j = i included. At these angles the altered first gradient opposes its original."""
+def test_pcgrad_does_not_project_a_gradient_on_itself():
+    """Pitfall: j = i included. At these angles the projected first gradient opposes itself."""
     angles = np.deg2rad([0, 100, 185])
     rows = np.zeros((3, 12))
     rows[:, :2] = np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -94,7 +94,7 @@ def test_gradvac(kind, num_tasks):
         np.testing.assert_allclose(run.combiner.targets[0], targets, atol=1e-5)
 
 
-def test_gradvac_by_layer_treats_each_layer_alone():
+def test_gradvac_by_layer_treats_layers_separately():
     num_tasks = 3
     run = Runner(Case("", lambda: combiners.GradVac(0.3, groups="layer", seed=11)), num_tasks)
     targets = np.zeros((2, num_tasks, num_tasks))
@@ -111,8 +111,8 @@ def test_gradvac_by_layer_treats_each_layer_alone():
 LAYERS = ["one/kernel", "two/kernel", "three/kernel", "three/bias"]
 
 
-def test_gradvac_by_layer_when_layers_freeze_and_thaw():
-    """Targets wait while their layer is frozen; each part is what a run of its own would give."""
+def test_gradvac_by_layer_when_layers_are_frozen_and_unfrozen():
+    """Targets of a frozen layer are kept; each layer gets what it would get alone."""
     combiner = combiners.GradVac(0.3, groups="layer", seed=11)
     combiner.bind("abc", LAYERS)
     combiner.build(3)
@@ -146,7 +146,7 @@ def test_gradvac_by_layer_refuses_a_layer_without_targets():
 
 
 def test_gradvac_learns_targets_without_conflict():
-    """Trap: targets that are updated only where gradients conflict."""
+    """Pitfall: targets are only updated where gradients conflict."""
     rows = np.array([[1.0, 0.0] * 6, [1.0, 1.0] * 6])
     run = Runner(Case("", lambda: combiners.GradVac(beta=0.5)), 2)
     run.again(rows)
@@ -169,7 +169,7 @@ def test_gradvac_stays_bounded_when_targets_reach_one():
 
 
 def test_orders_are_random_for_each_gradient_and_step():
-    """Traps: orders never shuffled, or one order for all gradients."""
+    """Pitfalls: orders that are never shuffled, or one order for all gradients."""
     draw = tf.function(lambda step: stateless_random.orders(tf.stack([0, step]), 4))
     drawn = np.stack([draw(step) for step in tf.range(2000, dtype=tf.int64)])
     np.testing.assert_array_equal(np.sort(drawn, -1), np.broadcast_to(np.arange(4), drawn.shape))
@@ -182,8 +182,8 @@ def test_orders_are_random_for_each_gradient_and_step():
 
 
 @pytest.mark.parametrize("make", [combiners.PCGrad, combiners.GradVac])
-def test_heads_are_no_part_of_the_projection(make):
-    """Trap: heads in the projection. Each gets its own gradient / K, whatever the conflicts."""
+def test_heads_are_not_projected(make):
+    """Pitfall: heads in the projection. Each gets its own gradient / K despite conflicts."""
     run = Runner(Case("", make), 3)
     weights = run(samples.jacobian("opposed", 3)).weights
     assert np.abs(weights - 1 / 3).min() > 0.05

@@ -32,7 +32,7 @@ def test_weights_follow_the_schedule():
         lambda step: keras.ops.minimum(2.0, 1.0 * step),
     ],
 )
-def test_weights_are_multiplied_and_functions_are_schedules(later):
+def test_functions_as_schedules_multiply_the_weights(later):
     combiner = StaticWeights({"a": 1.0, "b": 3.0}, {"b": later})
     np.testing.assert_allclose(weights_of(combiner, 3), [0.0, 3 / 4, 6 / 7], rtol=1e-6)
 
@@ -42,7 +42,7 @@ def test_only_weights_without_a_schedule_are_static():
     assert not StaticWeights([1, 2], schedule={}).is_static
 
 
-def test_a_file_keeps_the_schedule():
+def test_schedule_is_serialized():
     combiner = StaticWeights({"a": 1.0, "b": 2.0}, {"b": STEPWISE})
     config = keras.saving.serialize_keras_object(combiner)
     copy = keras.saving.deserialize_keras_object(config)
@@ -70,7 +70,7 @@ def fit(made, **options):
     return made.fit(x, {"a": x[:, :1], "b": x[:, 1:2]}, **options).history
 
 
-def test_a_callback_changes_the_weights_between_traced_steps():
+def test_callback_changes_the_weights_without_retracing():
     made = model(StaticWeights(schedule={}))
     history = fit(made, callbacks=[Swap()], epochs=3)
     np.testing.assert_allclose(history["b_weight"], [0.0, 1 / 2, 2 / 3], rtol=1e-6)
@@ -78,7 +78,7 @@ def test_a_callback_changes_the_weights_between_traced_steps():
 
 
 @pytest.mark.slow
-def test_a_schedule_goes_on_where_a_file_was_saved(tmp_path):
+def test_loaded_model_continues_the_schedule(tmp_path):
     slow = keras.optimizers.schedules.PolynomialDecay(0.0, 8, 1.0)
     whole, half = (model(StaticWeights(schedule={"b": slow})) for _ in range(2))
     fit(whole)
@@ -103,7 +103,7 @@ def test_a_schedule_goes_on_where_a_file_was_saved(tmp_path):
         ),
     ],
 )
-def test_what_does_not_fit_is_named(make, words):
+def test_invalid_weights_and_schedules_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 

@@ -81,17 +81,17 @@ def test_classifications(loss):
 
 
 @pytest.mark.parametrize("loss", NEITHER, ids=named)
-def test_neither(loss):
+def test_losses_of_unknown_kind_are_refused(loss):
     assert is_regression(loss) is None
     combiner = combiners.UncertaintyWeights()
     with pytest.raises(ValueError, match=r"losses of \['b'\] do not tell.*regression=\[\.\.\.\]"):
         combiner.bind_losses({"a": "mse", "b": loss})
-    # Named, nothing has to be known of the losses.
+    # If regressions are given, the kinds of the losses need not be known.
     for regression in ([], ["b"]):
         combiners.UncertaintyWeights(regression).bind_losses({"a": "mse", "b": loss})
 
 
-def test_every_loss_of_keras_was_thought_of():
+def test_every_loss_of_keras_has_a_kind():
     named = {getattr(keras.losses, name) for name in (*REGRESSION, *CLASSIFICATION)}
     functions = {
         value
@@ -118,9 +118,9 @@ def first_weights(combiner: combiners.UncertaintyWeights) -> np.ndarray:
 MIXED = {"depth": "mae", "classes": "sparse_categorical_crossentropy", "size": "mse"}
 
 
-def test_halves_are_those_of_regressions():
+def test_regressions_have_half_the_weight():
     np.testing.assert_allclose(first_weights(bound(MIXED)), [1 / 6, 1 / 3, 1 / 6])
-    # What is given counts, whatever the losses.
+    # A given list overrides the kinds of the losses.
     found = first_weights(bound(MIXED, regression=["classes"]))
     np.testing.assert_allclose(found, [1 / 3, 1 / 6, 1 / 3])
     np.testing.assert_allclose(first_weights(bound(MIXED, regression=[])), 1 / 3)

@@ -16,13 +16,12 @@ MAKE = {case.name: case.make for case in CASES}
 
 
 def refuses(combiner):
-    """Whether a method sees more of a step than inner products and losses."""
+    """Returns whether a method needs more of a step than inner products and losses."""
     return combiner.changes_gradients or combiner.needs_post_update_loss
 
 
 ALONE = [name for name, make in MAKE.items() if not refuses(make())]
-# With random numbers, learned weights, an iterated solver and one of projections; of losses alone,
-# of parts of a batch, and around another one.
+# Methods with random numbers, with learned weights, of losses alone, and of parts of a batch.
 QUICK = ("pcgrad", "gradnorm", "dwa", "modo")
 
 
@@ -31,8 +30,8 @@ def jacobians(number, num_tasks=3):
     return rng.normal(size=(number, num_tasks, 7)).astype("float32")
 
 
-def test_every_combiner_of_the_package_is_tried():
-    """Found in its files: `CASES` may miss none, exported or not."""
+def test_cases_cover_every_combiner_in_the_package():
+    """Combiners are found in the modules of the package, exported or not."""
     found = set()
     for file in pkgutil.iter_modules(combiners.__path__, "mtk.combiners."):
         members = vars(importlib.import_module(file.name)).values()
@@ -43,7 +42,7 @@ def test_every_combiner_of_the_package_is_tried():
 
 
 @pytest.mark.parametrize("name", some(ALONE, QUICK))
-def test_weights_are_those_of_a_step(name):
+def test_weights_equal_those_of_a_step(name):
     rows = jacobians(2, 5)
     gramians = rows @ rows.transpose(0, 2, 1)
     losses = np.linspace(0.5, 1.5, 5, dtype="float32")
@@ -53,7 +52,7 @@ def test_weights_are_those_of_a_step(name):
     combiner = MAKE[name]()
     found = [combiner.weights(each, losses) for each in gramians]
     assert isinstance(found[0], np.ndarray)
-    # A step adds up its own Gramian, which a solver near a tie may see.
+    # A step computes its own Gramian, whose rounding matters to a solver near a tie.
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
     many = tf.constant(gramians[:, None])
     together = MAKE[name]().weights(many, tf.broadcast_to(losses, many.shape[:-1]))
@@ -64,7 +63,7 @@ def test_weights_are_those_of_a_step(name):
 
 
 @pytest.mark.parametrize("name", [name for name in MAKE if name not in ALONE])
-def test_who_needs_more_says_what_to_write(name):
+def test_methods_that_need_more_are_refused_with_a_hint(name):
     combiner = MAKE[name]()
     kind = type(combiner).__name__
     for gramian in (np.eye(3), tf.eye(3, batch_shape=[2, 1])):
@@ -72,12 +71,12 @@ def test_who_needs_more_says_what_to_write(name):
             combiner.weights(gramian, np.ones(gramian.shape[:-1]))
 
 
-def test_examples_have_no_weights_for_a_gramian():
+def test_weights_per_example_are_refused():
     with pytest.raises(ValueError, match="RLW weights each example"):
         combiners.RLW(per_example=True).weights(np.eye(2))
 
 
-def test_losses_that_a_method_reads_are_asked_for():
+def test_methods_that_read_losses_need_them():
     around = combiners.WarmUp(combiners.DWA(steps_per_epoch=2), 1)
     for combiner in (combiners.GLS(), around):
         with pytest.raises(ValueError, match=r"(GLS|WarmUp around DWA) .*task_losses\)"):
@@ -87,7 +86,7 @@ def test_losses_that_a_method_reads_are_asked_for():
 
 
 @pytest.mark.slow
-def test_in_a_function_of_ones_own():
+def test_in_a_tf_function():
     rows = jacobians(2, 5)
     gramians = rows @ rows.transpose(0, 2, 1)
     combiner = combiners.MGDA()
@@ -98,20 +97,20 @@ def test_in_a_function_of_ones_own():
     np.testing.assert_allclose(constant, found, rtol=1e-5)
 
 
-def test_the_number_of_tasks_has_to_be_known():
+def test_number_of_tasks_must_be_static():
     spec = tf.TensorSpec([None, None])
     with pytest.raises(ValueError, match="known K"):
         tf.function(combiners.MGDA().weights, autograph=False).get_concrete_function(spec)
 
 
-def test_losses_are_read_where_a_method_reads_them():
+def test_given_losses_are_used():
     gramian = np.diag([1.0, 4.0])
     equal, other = (combiners.MGDA("loss").weights(gramian, losses) for losses in ([1, 1], [1, 2]))
     np.testing.assert_allclose(equal, [0.8, 0.2], rtol=1e-5)
     np.testing.assert_allclose(other, [0.5, 0.5], rtol=1e-5)
 
 
-def test_a_model_does_not_see_it():
+def test_state_of_a_built_combiner_does_not_change():
     combiner = combiners.PCGrad(seed=1)
     combiner.bind(["a", "b", "c"], [])
     combiner.build(3)
@@ -126,23 +125,23 @@ def test_a_model_does_not_see_it():
 @pytest.mark.parametrize(
     "gramian", [np.ones(3), np.ones((2, 3)), np.ones((4, 2, 3)), np.ones((0, 0))]
 )
-def test_what_is_no_gramian_is_named(gramian):
+def test_matrices_that_are_not_square_are_refused(gramian):
     with pytest.raises(ValueError, match="square"):
         combiners.MGDA().weights(gramian)
 
 
-@pytest.mark.parametrize("strange", [1j, "a"])
-def test_numbers_are_real(strange):
+@pytest.mark.parametrize("invalid", [1j, "a"])
+def test_values_must_be_real_numbers(invalid):
     with pytest.raises(ValueError, match="A Gramian must contain real numbers"):
-        combiners.MGDA().weights(np.full((2, 2), strange))
+        combiners.MGDA().weights(np.full((2, 2), invalid))
     with pytest.raises(ValueError, match="task losses must contain real numbers"):
-        combiners.GLS().weights(np.eye(2), np.full(2, strange))
+        combiners.GLS().weights(np.eye(2), np.full(2, invalid))
 
 
-def test_losses_of_another_shape_are_named():
+def test_losses_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\(3,\)"):
         combiners.MGDA().weights(np.eye(3), [1.0, 2.0])
 
 
-def test_not_finite():
+def test_nonfinite_gramian_gives_nan():
     assert np.isnan(combiners.UPGrad().weights(np.full((3, 3), np.inf))).all()

@@ -1,4 +1,4 @@
-"""Combiners around others: against the rule, written again in NumPy."""
+"""Combiners that wrap others, compared with NumPy implementations."""
 
 import keras
 import numpy as np
@@ -69,7 +69,7 @@ def test_cr_mogm_tends_to_the_weights_of_gradients_and_heads(make):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     heads, own = (each.head_weights(tf.constant(found), present) for each in (wrapped, alone))
     np.testing.assert_allclose(heads, own, rtol=1e-5)
-    # Gradients that grow are clipped more: nothing of this reaches the heads.
+    # Larger gradients are clipped more, which does not affect head weights.
     rows, before = 1000 * rows, heads.numpy()
     alone_now, now = (weights_of(each, rows, present) for each in (alone, wrapped))
     heads = wrapped.head_weights(tf.constant(now), present).numpy()
@@ -77,14 +77,14 @@ def test_cr_mogm_tends_to_the_weights_of_gradients_and_heads(make):
     assert (heads <= 1.001 * np.maximum(own, before)).all()
 
 
-def test_warm_up_is_static_and_then_a_fresh_method():
+def test_warm_up_is_static_weights_and_then_a_new_method():
     first = {"task0": 1, "task1": 2, "task2": 1}
     wrapped = bound(combiners.WarmUp(combiners.GradNorm(), 2, first))
     alone = bound(combiners.GradNorm())
     given = jacobians(5)
     for rows in given[:2]:
         np.testing.assert_allclose(weights_of(wrapped, rows), [0.25, 0.5, 0.25])
-        # As scalarization has them.
+        # As with static weights.
         heads = wrapped.head_weights(tf.constant([0.25, 0.5, 0.25]), tf.constant(EVERYONE))
         np.testing.assert_allclose(heads, [0.25, 0.5, 0.25])
     for rows in given[2:]:
@@ -102,7 +102,7 @@ def test_warm_up_takes_no_gradients():
     assert int(wrapped.step) == 3
 
 
-def test_every_few_steps_is_the_argument_of_that_effect():
+def test_every_equals_update_every():
     trained = []
     for combiner in (combiners.Every(combiners.IGN(), 2), combiners.IGN(update_every=2)):
         keras.utils.set_random_seed(0)
@@ -115,7 +115,7 @@ def test_every_few_steps_is_the_argument_of_that_effect():
         np.testing.assert_array_equal(one, two)
 
 
-def test_every_keeps_weights_around_others_and_after_a_warm_up():
+def test_every_wraps_others_and_is_wrapped_by_a_warm_up():
     inside = combiners.Every(combiners.CRMOGM(combiners.UPGrad(), 0.5), 3)
     wrapped = combiners.WarmUp(inside, 2)
     assert [step for step in range(10) if wrapped.takes_gradients_at(step)] == [2, 3, 6, 9]
@@ -127,7 +127,7 @@ def test_every_keeps_weights_around_others_and_after_a_warm_up():
         np.testing.assert_allclose(inside.cached_weights(tf.constant(EVERYONE)), found, rtol=1e-6)
 
 
-def test_a_warm_up_that_is_over_does_not_begin_again_with_another_optimizer():
+def test_finished_warm_up_does_not_restart_with_another_optimizer():
     model = MultiTaskModel(
         networks.dense(), networks.tasks(), combiners.WarmUp(combiners.UPGrad(), 2)
     )
@@ -148,7 +148,7 @@ def test_warm_up_heads_follow_the_method_afterwards():
     np.testing.assert_allclose(seen, [[1 / 8, 2 / 8, 5 / 8], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
 
 
-def test_subset_gives_what_the_method_gives_for_the_chosen_tasks():
+def test_subset_equals_the_method_on_the_chosen_tasks():
     wrapped, alone = bound(combiners.TaskSubset(combiners.UPGrad(), 2, seed=3), 5), {}
     rows = samples.jacobian("conflicting", 5)
     present = np.array([True, True, False, True, True])
@@ -171,7 +171,7 @@ def test_subset_gives_what_the_method_gives_for_the_chosen_tasks():
 
 def test_subset_chooses_each_task_equally_often():
     combiner = bound(combiners.TaskSubset(combiners.IGN(), 2), 5)
-    # The counter alone decides.
+    # Draws depend only on the counter.
     keys = [
         (combiner.random_keys.step.assign(step), combiner.random_keys.key())[1]
         for step in range(400)
@@ -184,7 +184,7 @@ def test_subset_chooses_each_task_equally_often():
     assert abs(counts - 160).max() < 5 * np.sqrt(400 * 0.4 * 0.6)
 
 
-def test_subset_of_all_tasks_is_the_method():
+def test_subset_of_all_tasks_equals_the_method():
     combiner = bound(combiners.TaskSubset(combiners.MGDA(), 3))
     rows = jacobians(1)[0]
     assert combiner.chosen_tasks(tf.constant(EVERYONE)) is None
@@ -192,21 +192,21 @@ def test_subset_of_all_tasks_is_the_method():
     np.testing.assert_array_equal(weights_of(combiner, rows), expected)
 
 
-def test_unit_gradients_bring_all_to_the_mean_length():
+def test_unit_gradients_scale_all_to_the_mean_norm():
     rows = samples.jacobian("spread", 3).astype(float)
     lengths = np.linalg.norm(rows, axis=1)
     units = rows / lengths[:, None] * lengths.mean()
     inner = weights_of(bound(combiners.MGDA()), units)
     found = weights_of(bound(combiners.UnitGradients(combiners.MGDA())), rows)
     np.testing.assert_allclose(found @ rows, inner @ units, atol=1e-4 * lengths.mean())
-    # One of them ten times as long: the direction is the same.
+    # A gradient that is ten times as long does not change the direction.
     longer = rows * [[1], [10], [1]]
     other = weights_of(bound(combiners.UnitGradients(combiners.MGDA())), longer) @ longer
     cosine = other @ (found @ rows) / np.linalg.norm(other) / np.linalg.norm(found @ rows)
     assert cosine == pytest.approx(1.0, abs=1e-5)
 
 
-def test_per_layer_is_the_method_on_each_layer():
+def test_per_layer_equals_the_method_on_each_layer():
     run = Runner(Case("", lambda: combiners.PerLayer(combiners.UPGrad())), 3)
     for kind in ("opposed", "spread"):
         rows = samples.jacobian(kind, 3)
@@ -216,13 +216,13 @@ def test_per_layer_is_the_method_on_each_layer():
         found = run(rows)
         np.testing.assert_allclose(found.direction, expected, atol=1e-5 * np.abs(rows).max())
         np.testing.assert_allclose(found.weights, np.mean(each, 0), rtol=1e-4)
-        # No conflict in a layer: none at all.
+        # Without conflict in any layer there is none in total.
         size = np.linalg.norm(found.direction) * np.linalg.norm(rows, axis=1)
         assert (rows @ found.direction >= -1e-5 * size).all()
 
 
 @pytest.mark.parametrize("groups", [["trunk", "nowhere"], ["trunk", "trunk/a"]])
-def test_a_group_without_variables_is_named(groups):
+def test_group_without_variables_is_refused(groups):
     combiner = combiners.PerLayer(combiners.MGDA(), groups=groups)
     combiner.bind(["a", "b"], ["trunk/a/kernel", "trunk/b/kernel", "head/kernel"])
     with pytest.raises(ValueError, match=rf"No variable belongs to .*{groups[1]}"):
@@ -243,7 +243,7 @@ def test_per_layer_by_groups():
     np.testing.assert_allclose(found[2], joint @ rows[2], rtol=1e-4, atol=1e-6)
 
 
-def test_they_compose():
+def test_wrappers_compose_and_are_serialized():
     make = combiners.WarmUp(
         combiners.TaskSubset(combiners.CRMOGM(combiners.UnitGradients(combiners.UPGrad()), 0.5), 2),
         2,
@@ -255,7 +255,7 @@ def test_they_compose():
         np.testing.assert_array_equal(weights_of(copy, rows), weights_of(make, rows))
 
 
-def test_a_wrapped_combiner_serves_once():
+def test_combiner_wrapped_twice_is_copied():
     combiner = combiners.MGDA("l2")
     one, other = combiners.CRMOGM(combiner), combiners.UnitGradients(combiner)
     assert one.combiner is combiner
@@ -270,7 +270,7 @@ REFUSED = [
     (lambda: combiners.WarmUp(combiners.MGDA(), "10"), "`steps`.*10"),
     (lambda: combiners.CRMOGM(combiners.TaskSubset(combiners.MGDA(), 2)), "outside"),
     (lambda: combiners.CRMOGM(combiners.MGDA(), 1.0), "`alpha`"),
-    # `fit` asks the outermost one which steps take gradients: it would never count the others.
+    # `fit` asks the outermost wrapper which steps take gradients, and inner ones do not count.
     (lambda: combiners.CRMOGM(combiners.WarmUp(combiners.MGDA(), 2)), r"WarmUp\(CRMOGM"),
     (lambda: combiners.TaskSubset(combiners.WarmUp(combiners.MGDA(), 2), 2), r"WarmUp\(TaskSubset"),
     (lambda: combiners.WarmUp(combiners.WarmUp(combiners.MGDA(), 2), 2), "Use one"),
@@ -316,12 +316,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_refused_at_once(make, message):
+def test_invalid_compositions(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_per_layer_needs_to_know_the_layers():
+def test_per_layer_needs_bind():
     combiner = combiners.PerLayer(combiners.MGDA())
     with pytest.raises(ValueError, match="Call `bind"):
         combiner([tf.ones((2, 3))], tf.ones(2))

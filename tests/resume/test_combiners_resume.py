@@ -1,4 +1,4 @@
-"""Every combiner, with dropout, augmentation and momentum, taken up in the middle of an epoch."""
+"""Every combiner resumes in the middle of an epoch, with dropout, augmentation and momentum."""
 
 import keras
 import numpy as np
@@ -13,20 +13,20 @@ from mtk.experiment.loop import Loop
 from mtk.experiment.plan import make_plan
 from mtk.experiment.preemption import Preemption
 from mtk.experiment.run_folder import RunFolder
-from tests.combiners.cases import BY_NAME, every
+from tests.combiners.cases import BY_NAME, with_update_every
 from tests.quick import some
 
-# It learns weights and has an optimizer of its own; `test_state_survives_a_checkpoint` takes all.
+# It learns weights with its own optimizer; `test_save_and_load_state` covers all combiners.
 QUICK = ("gradnorm",)
 
 
 def combiner_of(name):
-    # Elsewhere it is taken at all parameters.
-    return combiners.GradNorm() if name == "gradnorm" else every(BY_NAME[name], 4)
+    # Other tests use GradNorm at all parameters.
+    return combiners.GradNorm() if name == "gradnorm" else with_update_every(BY_NAME[name], 4)
 
 
 class Session:
-    """Trains one model, traced once, again and again from its first state."""
+    """Trains one model, which is traced once, repeatedly from its initial state."""
 
     def __init__(self, data, combiner):
         keras.utils.set_random_seed(0)
@@ -39,18 +39,18 @@ class Session:
         self.first = checkpoints.values(self.model)
 
     def restart(self):
-        """Forgets everything, and fills the variables with what is not the run's."""
+        """Overwrites all variables with values that are not those of the run."""
         strange = {name: np.ones_like(array) for name, array in self.first.items()}
         checkpoints.assign(self.model, strange)
 
-    def go_on(self, path):
+    def resume(self, path):
         folder = RunFolder.claim(path, {})
         with folder:
             folder.open("", "")
             built = Built(
                 self.data, self.model, self.plan, monitor_of(None, self.model), Optimization()
             )
-            logging, often = Logging(measure_every=0), Checkpoints(every=0.0)
+            logging, often = Logging(measure_every=0), Checkpoints(with_update_every=0.0)
             loop = Loop(built, folder, Preemption(), logging, often)
             try:
                 position = loop.checkpointing.restore(self.model)
