@@ -11,7 +11,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "application")]
 
 @pytest.fixture(scope="session")
 def tiny():
-    """A factory of the smallest Multi-digits, with dropout and augmentation."""
+    """A factory of a very small Multi-digits workload, with dropout and augmentation."""
     from crashes import AugmentedDigits
 
     return lambda: AugmentedDigits(partners=1, channels=(4, 4), units=8)
@@ -22,7 +22,7 @@ def undisturbed(tiny, tmp_path_factory):
     """The folder of a finished run with many checkpoints; for reading only."""
     from application_runs import start
 
-    config.parse()  # No other test's configuration.
+    config.parse()  # Removes the configuration of other tests.
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
     start(tiny, folder, every=0.0)
     return folder

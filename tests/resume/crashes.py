@@ -1,4 +1,4 @@
-"""Runs that end before their time."""
+"""Helpers for runs that crash."""
 
 import tensorflow as tf
 
@@ -7,11 +7,11 @@ from mtk.workloads import MultiDigits
 
 
 class CrashError(BaseException):
-    """What no code of the run is prepared for."""
+    """An exception that no code of a run handles."""
 
 
 class AugmentedDigits(MultiDigits):
-    """Digits with noise that is drawn anew at each step."""
+    """Digits with noise that is drawn in each step."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -24,7 +24,7 @@ def add_noise(batch, key):
 
 
 def crash(monkeypatch, step, moment="stepped", owner=Checkpointing):
-    """Makes the next run end at `step`, before what it does at this moment."""
+    """Makes the next run crash at `step`, before the method `moment` of `owner`."""
     original = getattr(owner, moment)
 
     def crashing(self, *arguments):

@@ -1,4 +1,4 @@
-"""Run in a process of its own: a run on two logical devices, with and without a crash."""
+"""Trains on two logical devices, with and without crashes; started in a separate process."""
 
 import functools
 import sys

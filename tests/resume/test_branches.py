@@ -1,4 +1,4 @@
-"""A run that branches off a pause of another one goes on as if it were that run."""
+"""A run that branches from a pause of another run continues like that run."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def weights(left):
 
 @pytest.fixture(scope="module")
 def runs(tiny, tmp_path_factory):
-    """A run that was never stopped, and one that has paused at step 4 and gone on."""
+    """The folder of an uninterrupted run, and of one that paused at step 4 and was resumed."""
     folder = tmp_path_factory.mktemp("runs")
     start(tiny, folder / "undisturbed", every=0.0, combiner=weights(0.5))
     for pause_at in (4, None):
@@ -46,10 +46,10 @@ def lines(folder, **keys):
     return [x for x in read_metrics(folder) if keys.items() <= x.items()]
 
 
-def test_a_branch_without_a_change_is_the_undisturbed_run_bit_for_bit(tiny, runs):
+def test_branch_without_changes_is_bitwise_equal_to_an_uninterrupted_run(tiny, runs):
     assert compare_runs.differences(runs / "parent", runs / "undisturbed") == []
     branch(tiny, runs, "same")
-    # Its result names another run: it has another configuration.
+    # The result contains the name of the run, which depends on the configuration.
     assert compare_runs.differences(runs / "same", runs / "undisturbed") == ["result.json"]
     results = [json.loads((runs / n / "result.json").read_text()) for n in ("same", "undisturbed")]
     assert results[0].pop("run") != results[1].pop("run")
@@ -60,8 +60,8 @@ def test_a_branch_without_a_change_is_the_undisturbed_run_bit_for_bit(tiny, runs
 
 
 @pytest.mark.slow
-def test_weights_and_learning_rate_change_where_it_branches(tiny, runs):
-    """As in one run in which they change at that step."""
+def test_weights_and_learning_rate_change_at_the_branch(tiny, runs):
+    """The run equals one with schedules that change at that step."""
     branch(tiny, runs, "changed", 0.8, learning_rate=0.3)
     piecewise = keras.optimizers.schedules.PiecewiseConstantDecay
     factors = {"left": piecewise([3], [1.0, 1.6]), "right": piecewise([3], [1.0, 0.4])}
@@ -91,7 +91,7 @@ def test_weights_and_learning_rate_change_where_it_branches(tiny, runs):
     ("owner", "moment"),
     [(branching, "_write_lineage"), (branching.AppendOnlyFiles, "copy")],
 )
-def test_killed_while_it_branches(tiny, runs, monkeypatch, owner, moment):
+def test_run_killed_while_branching_resumes(tiny, runs, monkeypatch, owner, moment):
     with monkeypatch.context() as patch:
         original = getattr(owner, moment)
 
@@ -109,7 +109,7 @@ def test_killed_while_it_branches(tiny, runs, monkeypatch, owner, moment):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 6, 9])
-def test_killed_behind_the_branch(tiny, runs, monkeypatch, step):
+def test_run_killed_after_branching_resumes(tiny, runs, monkeypatch, step):
     crash(monkeypatch, max(step, 5))
     with pytest.raises(CrashError):
         branch(tiny, runs, f"late_{step}")
@@ -119,7 +119,7 @@ def test_killed_behind_the_branch(tiny, runs, monkeypatch, step):
 
 
 @pytest.mark.slow
-def test_a_branch_of_a_branch_tells_all_its_parts(tiny, runs):
+def test_lineage_of_a_branch_of_a_branch(tiny, runs):
     branch(tiny, runs, "child", 0.8, pause_at=8, keep_pauses=True)
     branch(tiny, runs, "grandchild", 0.3, branch_from=("child", 8))
     said = json.loads((runs / "grandchild" / "lineage.json").read_text())["runs"]
@@ -142,14 +142,14 @@ def test_a_branch_of_a_branch_tells_all_its_parts(tiny, runs):
         slow(({"seed": 1}, "seed 0 there, 1 here")),
     ],
 )
-def test_what_does_not_fit_is_refused(tiny, runs, tmp_path, given, named):
+def test_incompatible_branches_are_refused(tiny, runs, tmp_path, given, named):
     shutil.copytree(runs / "parent" / "rungs", tmp_path / "parent" / "rungs")
     with pytest.raises(ValueError, match=named):
         branch(tiny, tmp_path, "child", **given)
 
 
 @pytest.mark.slow
-def test_a_damaged_pause_is_named(tiny, runs, tmp_path):
+def test_damaged_pause_is_refused(tiny, runs, tmp_path):
     shutil.copytree(runs / "parent", tmp_path / "parent")
     path = tmp_path / "parent" / "rungs" / "4" / "variables.npz"
     path.write_bytes(path.read_bytes()[:-9])
@@ -158,12 +158,12 @@ def test_a_damaged_pause_is_named(tiny, runs, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["parent", ("a/b", 4), ("parent", 0), ("parent", 4.0), (4, 4)])
-def test_where_a_run_branches_is_a_name_and_a_step(given):
+def test_branch_from_must_be_a_name_and_a_step(given):
     with pytest.raises(ValueError, match="branch_from"):
         Checkpoints(branch_from=given)
 
 
-# Whether runs can branch, before any of them.
+# Checks of whether runs can branch, before any of them starts.
 
 
 def check(tiny, further, combiner=StaticWeights, steps=10, **given):
@@ -191,12 +191,12 @@ def fixed(learning_rate, steps_per_epoch):
         (4, {"combiner": partial(StaticWeights, schedule={})}, "Leave the schedule out"),
     ],
 )
-def test_runs_that_are_no_population(tiny, interval, given, named):
+def test_invalid_populations_are_refused(tiny, interval, given, named):
     with pytest.raises(ValueError, match=named):
         check(tiny, branch_checks.Population(interval, varies_rate=True), **given)
 
 
-def test_runs_that_are_a_population(tiny):
+def test_valid_populations(tiny):
     alike = branch_checks.Population(4, varies_rate=True)
     check(tiny, alike)
     check(tiny, alike, learning_rate=0.3, schedule=schedules.Cosine)
@@ -216,13 +216,13 @@ def test_runs_that_are_a_population(tiny):
         ((10,), (8,), {}, "before the end of the run"),
     ],
 )
-def test_runs_that_are_no_trunk(tiny, ends, pauses, given, named):
+def test_invalid_trunks_are_refused(tiny, ends, pauses, given, named):
     given = {"schedule": schedules.WarmupStableDecay, **given}
     with pytest.raises(ValueError, match=named):
         check(tiny, branch_checks.Trunk(pauses, ends), **given)
 
 
-def test_runs_that_are_a_trunk(tiny):
+def test_valid_trunk(tiny):
     check(tiny, branch_checks.Trunk((4,), (8,)), schedule=schedules.WarmupStableDecay)
 
 
@@ -239,8 +239,8 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-def test_a_population_of_real_runs(tmp_path):
-    """Its runs tell the weights that it says they had, and a report reads them."""
+def test_population_of_real_runs(tmp_path):
+    """Logged weights equal those of the search, and `analysis.load` reads the runs."""
     space = Space(["left", "right"], log_uniform={RATE: (0.01, 1.0)})
     given = {"settings": SETTINGS, "sampler": Sobol, "pbt": PBT(interval=4)}
     search = Search("small", ["multi_digits.gin"], space, 4, **given)
@@ -265,8 +265,8 @@ def test_a_population_of_real_runs(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cools_down_is_one_run_with_that_schedule(tmp_path):
-    """Trunk and branch are, bit for bit, a run that nobody stopped."""
+def test_cooldown_equals_runs_with_that_schedule(tmp_path):
+    """Trunk and branch are bitwise equal to uninterrupted runs."""
     settings = {**SETTINGS, "experiment.Optimization.schedule": "@schedules.WarmupStableDecay"}
     space = Space(["left", "right"], log_uniform={RATE: (0.01, 1.0)})
     given = {"settings": settings, "sampler": Random, "rungs": (8,), "keep": 0.9}
@@ -275,7 +275,7 @@ def test_what_cools_down_is_one_run_with_that_schedule(tmp_path):
     assert found.exit_code == 0
     (trial,) = found.complete
     assert trial.cost == pytest.approx(1 + 4 / 12)
-    # It paused at 4 for the rung 8, and at 6, so at the evaluation of step 8, for the end.
+    # It paused at 4 for the rung 8, and for the end at 6, that is at the evaluation of step 8.
     for folder, begin, end in ((trial.further[1], 4, 8), (trial.runs[0], 8, 12)):
         config.parse()
         bound = {**settings, **trial.point, **Cooldown(0.5).bindings(begin, end)}

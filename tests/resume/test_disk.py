@@ -1,4 +1,4 @@
-"""Run folders that cannot be written, for a time or at all."""
+"""Run folders that cannot be written, temporarily or permanently."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from mtk.experiment.checkpointing import Checkpointing
 
 
 def fill(monkeypatch, ballast, full, free=None):
-    """Fills the disk at step `full`, and makes room again at step `free`."""
+    """Fills the disk at step `full`, and frees the space at step `free`."""
     original = Checkpointing.stepped
 
     def stepped(self, logs):
@@ -39,7 +39,7 @@ def fill(monkeypatch, ballast, full, free=None):
 
 
 @pytest.mark.slow
-def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
+def test_full_disk_does_not_stop_training(tiny, tmp_path, monkeypatch, mounted):
     start(tiny, tmp_path / "undisturbed", steps=18, every=0.0)
     place = mounted("size=8m")
     fill(monkeypatch, place / "ballast", full=5, free=14)
@@ -52,7 +52,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     # The curves have a gap. Nothing else is missing.
     assert [text for text in differences if not text.startswith("curve")] == []
 
-    # Without room until the end: a clear error, and a sound folder.
+    # Without space until the end: a clear error, and a folder that can be resumed.
     fill(monkeypatch, place / "ballast", full=15)
     with (
         pytest.warns(UserWarning, match="No space left"),
@@ -66,7 +66,7 @@ def test_full_disk_stops_no_training(tiny, tmp_path, monkeypatch, mounted):
     assert [text for text in differences if not text.startswith("curve")] == []
 
 
-def test_lines_wait_for_room_and_are_written_in_order(tmp_path):
+def test_lines_wait_for_disk_space_and_are_written_in_order(tmp_path):
     log = callbacks.MetricsLog(tmp_path / "missing" / "metrics.jsonl")
     log.set_model(SimpleNamespace(task_names=[]))
     for step in (1, 2):
@@ -74,7 +74,7 @@ def test_lines_wait_for_room_and_are_written_in_order(tmp_path):
             log.write("train", {"loss": 0.5}, step)
     with pytest.raises(OSError, match="missing"):
         log.flush()
-    # The state of a checkpoint has them too.
+    # The state of a checkpoint contains them, too.
     other = callbacks.MetricsLog(log.path)
     other.set_state(log.get_state())
     log.path.parent.mkdir()
@@ -84,7 +84,7 @@ def test_lines_wait_for_room_and_are_written_in_order(tmp_path):
     assert other.unwritten == ""
 
 
-def test_half_a_line_is_taken_back(tmp_path, monkeypatch):
+def test_partial_line_is_removed(tmp_path, monkeypatch):
     log = callbacks.MetricsLog(tmp_path / "metrics.jsonl")
     log.path.write_text("before\n")
     log.unwritten = "a new line\n"
@@ -118,7 +118,7 @@ def start_silently(*arguments, **settings):
 
 
 def ballast(place, free):
-    """Leaves so many MiB of a file system free."""
+    """Fills a file system except for `free` MiB."""
     about = os.statvfs(place)
     with (place / "ballast").open("wb") as file:
         file.write(bytes(about.f_bavail * about.f_frsize - int(free * 2**20)))
@@ -129,7 +129,7 @@ SIZES = (0.0, 0.9, 1.0, 1.2)
 
 
 @pytest.fixture(scope="module")
-def heavy():
+def large_network():
     """A network with weights of 1.05 MB."""
     keras.utils.set_random_seed(0)
     return keras.Sequential([keras.Input((256,)), keras.layers.Dense(1024)])
@@ -143,10 +143,10 @@ def selection_of(network, path):
 
 
 @pytest.mark.parametrize("free", SIZES)
-def test_weights_and_exports_on_a_nearly_full_disk(heavy, mounted, free):
+def test_weights_and_exports_on_a_nearly_full_disk(large_network, mounted, free):
     place = mounted("size=6m")
     filled = ballast(place, free)
-    selection = selection_of(heavy, place / "best.weights.h5")
+    selection = selection_of(large_network, place / "best.weights.h5")
     with (
         contextlib.nullcontext()
         if free > 1.1
@@ -155,17 +155,17 @@ def test_weights_and_exports_on_a_nearly_full_disk(heavy, mounted, free):
         selection._keep({}, 0.5)
     for write, name in ((export.export, "saved_model"), (export.save_keras, "model.keras")):
         with pytest.raises(OSError, match=r"Errno 28.*"):
-            write(heavy, place / name)
+            write(large_network, place / name)
     complete = {"best.weights.h5"} if free > 1.1 else set()
     assert {path.name for path in place.iterdir()} == {"ballast", *complete}
 
-    before = [variable.numpy() for variable in heavy.variables]
+    before = [variable.numpy() for variable in large_network.variables]
     filled.unlink()
     selection.flush()
-    export.export(heavy, place / "saved_model")
-    export.save_keras(heavy, place / "model.keras")
-    heavy.load_weights(place / "best.weights.h5")
-    for variable, values in zip(heavy.variables, before, strict=True):
+    export.export(large_network, place / "saved_model")
+    export.save_keras(large_network, place / "model.keras")
+    large_network.load_weights(place / "best.weights.h5")
+    for variable, values in zip(large_network.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), values)
 
 
@@ -174,16 +174,16 @@ def full(*_, **__):
     raise tf.errors.ResourceExhaustedError(None, None, message)
 
 
-def test_errors_of_tensorflow_are_errors_of_the_disk(heavy, tmp_path, monkeypatch):
+def test_tensorflow_errors_become_os_errors(large_network, tmp_path, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "save", full)
     said = r"\] No space left on device; .* changed: '\S*made'$"
     with pytest.raises(OSError, match=said) as caught:
-        export.export(heavy, tmp_path / "made")
+        export.export(large_network, tmp_path / "made")
     assert resources.is_full(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_find_no_room_are_those_of_their_step(tmp_path, monkeypatch):
+def test_delayed_weights_are_those_of_their_step(tmp_path, monkeypatch):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
     selection = selection_of(network, tmp_path / "best.weights.h5")
 
@@ -203,7 +203,7 @@ def test_weights_that_find_no_room_are_those_of_their_step(tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [*SIZES, 0.2, 0.35])
-def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, free):
+def test_run_on_a_nearly_full_disk_ends_with_a_clear_error_and_resumes(tmp_path, mounted, free):
     """The network of the README's first command: 1.2 MB in all."""
 
     def workload():
@@ -222,7 +222,7 @@ def test_run_on_a_nearly_full_disk_ends_in_words_and_goes_on(tmp_path, mounted, 
 
 
 @pytest.mark.slow
-def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
+def test_disk_space_is_checked_before_exports(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(resources, "free", lambda path: 1000)
     with pytest.raises(OSError, match=r"has stopped: .*saved_model and model\.keras.*again when"):
         start(tiny, tmp_path / "run", steps=2, evaluate_every=2)
@@ -232,7 +232,7 @@ def test_room_is_checked_before_exports(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_folder_that_is_removed_while_its_run_goes_on(tiny, tmp_path, monkeypatch):
+def test_folder_removed_during_its_run(tiny, tmp_path, monkeypatch):
     original = Checkpointing.stepped
 
     def stepped(self, logs):
@@ -256,16 +256,16 @@ def test_finished_run_on_a_read_only_file_system_is_shown(tiny, undisturbed, tmp
         start(tiny, run, every=0.0, steps=4)
 
 
-def never():
+def must_not_load():
     raise AssertionError("The data must not be loaded.")
 
 
-def test_read_only_place_is_refused_before_anything(mounted):
+def test_read_only_parent_is_refused_before_data_are_loaded(mounted):
     with pytest.raises(ValueError, match="cannot be created"):
-        start(never, mounted("ro") / "run")
+        start(must_not_load, mounted("ro") / "run")
 
 
-def test_read_only_run_folder_is_refused_before_anything(tmp_path, monkeypatch):
+def test_read_only_run_folder_is_refused_before_data_are_loaded(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "lock").touch()
     original = os.open
@@ -277,4 +277,4 @@ def test_read_only_run_folder_is_refused_before_anything(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", read_only)
     with pytest.raises(OSError, match="Read-only file system"):
-        start(never, tmp_path)
+        start(must_not_load, tmp_path)

@@ -1,4 +1,4 @@
-"""Processes that are killed for good, by the tool that does so by hand too."""
+"""Kills processes with `tools/fault_injection.py`."""
 
 import json
 import random
@@ -17,7 +17,7 @@ def train(run_dir, steps=STEPS):
 
 
 @pytest.mark.slow
-def test_killed_and_preempted_run_ends_as_an_undisturbed_one(tmp_path):
+def test_killed_and_preempted_run_equals_an_uninterrupted_run(tmp_path):
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     train(undisturbed)
     killed = fault_injection.Victim(run, STEPS)
@@ -34,7 +34,7 @@ def test_killed_and_preempted_run_ends_as_an_undisturbed_one(tmp_path):
     assert compare_runs.differences(run, undisturbed) == []
 
 
-def test_aims_are_half_at_writes_and_somewhere_else_too():
+def test_half_of_the_kills_are_during_writes():
     aims = fault_injection.moments(30, random.Random(0))
     assert aims.count("write") == 15
     assert {"start", "end", "step"} < set(aims)

@@ -25,7 +25,7 @@ def undisturbed(tiny, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def entered(monkeypatch):
-    """What listens to signals, the last one last."""
+    """All `Preemption` objects that were entered, in order."""
     found, enter = [], Preemption.__enter__
 
     def entering(self):
@@ -37,7 +37,7 @@ def entered(monkeypatch):
 
 
 def send(heard, number=signal.SIGTERM):
-    """Sends this process a signal, and waits until it has been heard."""
+    """Sends this process a signal, and waits until it has been handled."""
     os.kill(os.getpid(), number)
     until(heard)
 
@@ -54,17 +54,17 @@ def send_at(monkeypatch, owner, name, step, entered):
     monkeypatch.setattr(owner, name, sending)
 
 
-PLACES = [("stepped", 6), ("on_test_batch_end", 8)]
+MOMENTS = [("stepped", 6), ("on_test_batch_end", 8)]
 
 
-@pytest.mark.parametrize("places", [PLACES[1:], slow(PLACES)])
-def test_signals_stop_a_run_wherever_it_is(
-    tiny, undisturbed, tmp_path, monkeypatch, entered, places
+@pytest.mark.parametrize("moments", [MOMENTS[1:], slow(MOMENTS)])
+def test_signals_interrupt_a_run_in_any_phase(
+    tiny, undisturbed, tmp_path, monkeypatch, entered, moments
 ):
-    """In an interval, in a validation, and in the last evaluations."""
+    """In training, in a validation, and in the final evaluations."""
     run = tmp_path / "run"
     handler = signal.getsignal(signal.SIGTERM)
-    for name, step in places:
+    for name, step in moments:
         send_at(monkeypatch, Checkpointing, name, step, entered)
         result = start(tiny, run)
         assert result == {"status": "interrupted", "steps": step}
@@ -84,7 +84,7 @@ def test_signals_stop_a_run_wherever_it_is(
     assert compare_runs.differences(run, undisturbed) == []
 
 
-def test_summary_tells_how_to_go_on():
+def test_summary_says_how_to_resume():
     text = results.summary({"status": "interrupted", "steps": 6}, "runs/a")
     assert "step 6" in text
     assert "same command" in text
@@ -105,8 +105,8 @@ def test_second_signal_ends_the_process_at_once(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("heard_hangups")
-def test_a_terminal_that_is_closed_asks_once(monkeypatch):
-    """Itself and its shell send SIGHUP; a second one must not keep the checkpoint from being."""
+def test_repeated_sighup_counts_once(monkeypatch):
+    """A closed terminal and its shell send SIGHUP; the second must not prevent the checkpoint."""
     codes = []
     monkeypatch.setattr(preemption.os, "_exit", codes.append)
     with Preemption() as asked:
@@ -115,7 +115,7 @@ def test_a_terminal_that_is_closed_asks_once(monkeypatch):
     assert (asked.asked, codes) == ("SIGHUP", [])
 
 
-def test_nohup_keeps_a_run_going(monkeypatch):
+def test_ignored_sighup_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Preemption() as asked:
@@ -125,14 +125,14 @@ def test_nohup_keeps_a_run_going(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_other_signals_and_threads_are_left_alone():
+def test_other_signals_and_threads_are_not_affected():
     heard = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
     try:
         with Preemption() as asked:
             send(lambda: heard, signal.SIGUSR1)
         assert heard == [signal.SIGUSR1]
-        assert asked.asked is None  # Its listener has ended, and heard all.
+        assert asked.asked is None  # Its listener has ended, and has handled all signals.
     finally:
         signal.signal(signal.SIGUSR1, before)
     handlers = []
@@ -148,7 +148,7 @@ def test_other_signals_and_threads_are_left_alone():
 
 
 def test_folder_in_use_is_refused(tiny, undisturbed, tmp_path):
-    """Unless its run has finished: that one is only shown."""
+    """Except if its run has finished: its result is only returned."""
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
     (folder / "result.json").rename(tmp_path / "result.json")
@@ -166,7 +166,7 @@ def test_folder_in_use_is_refused(tiny, undisturbed, tmp_path):
 
 
 class Together:
-    """Two workers that do everything together, as the chief sees them."""
+    """Imitates the chief of two workers that always agree."""
 
     number, is_chief = 2, True
 
@@ -184,7 +184,7 @@ class Together:
 @pytest.mark.parametrize(
     ("step", "pace", "most"), [(0.01, 1.0, 20), (2.0, 1.0, 200), (0.01, 0, 200)]
 )
-def test_several_workers_ask_one_another_at_a_pace(monkeypatch, step, pace, most):
+def test_workers_synchronize_at_a_limited_rate(monkeypatch, step, pace, most):
     now = [0.0]
     monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
     workers = Together()
@@ -202,7 +202,7 @@ def test_several_workers_ask_one_another_at_a_pace(monkeypatch, step, pace, most
         asked.check()
 
 
-def test_what_follows_may_be_slower(monkeypatch):
+def test_forget_pace_synchronizes_at_the_next_step(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(preemption.time, "monotonic", lambda: now[0])
     asked = Preemption(Together())

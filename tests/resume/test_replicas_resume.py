@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 @pytest.mark.slow
 def test_two_replicas_resume(tmp_path):
-    """To the last bit: each replica gets its own part of the metrics back."""
+    """The run is bitwise equal: each replica restores its own part of the metrics."""
     paths = (HERE.parents[1], HERE, HERE.parent / "application")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, HERE / "replicas_resume.py", tmp_path]

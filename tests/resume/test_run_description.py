@@ -1,4 +1,4 @@
-"""Which run a folder holds, after a hand has been at its files. Nothing is trained."""
+"""Identification of the run in a folder whose files were changed. Nothing is trained."""
 
 import hashlib
 import json
@@ -16,8 +16,8 @@ OTHERS = {**SETTINGS, "experiment.Optimization.learning_rate": "0.2"}
 DATA = {"train": "10 examples, sha256 a", "test": "5 examples, sha256 b"}
 
 
-def begun(path, settings=SETTINGS, data=DATA, steps=(4, 8)):
-    """A run folder with checkpoints, as a killed run leaves it."""
+def killed_run(path, settings=SETTINGS, data=DATA, steps=(4, 8)):
+    """Creates a run folder with checkpoints, as a killed run leaves it."""
     with RunFolder.claim(path, settings) as folder:
         folder.open("asked = 1\n", "operative = 1\n", data)
         for number, step in enumerate(steps, 1):
@@ -29,7 +29,7 @@ def begun(path, settings=SETTINGS, data=DATA, steps=(4, 8)):
     return path
 
 
-def go_on(path, settings=SETTINGS, data=DATA):
+def resume(path, settings=SETTINGS, data=DATA):
     with RunFolder.claim(path, settings) as folder:
         folder.open("asked = 1\n", "operative = 1\n", data)
         return folder
@@ -40,7 +40,7 @@ def content(folder):
     return {path: path.read_bytes() for path in files}
 
 
-def lose(*names):
+def delete(*names):
     def change(run):
         for name in names:
             (run / "checkpoints" / name).unlink()
@@ -49,87 +49,93 @@ def lose(*names):
 
 
 def damage_newest(run):
-    lose("run.json", "lock")(run)
+    delete("run.json", "lock")(run)
     (run / "checkpoints" / "000002-step-8" / "state.json").write_text("{}")
 
 
-LOSSES = [lambda run: None, lose("run.json"), lose("lock"), lose("run.json", "lock"), damage_newest]
+CHANGES = [
+    lambda run: None,
+    delete("run.json"),
+    delete("lock"),
+    delete("run.json", "lock"),
+    damage_newest,
+]
 
 
-@pytest.mark.parametrize("change", LOSSES)
-def test_what_a_run_is_survives_the_loss_of_its_files(tmp_path, change):
-    run = begun(tmp_path / "run")
+@pytest.mark.parametrize("change", CHANGES)
+def test_run_is_identified_without_some_of_its_files(tmp_path, change):
+    run = killed_run(tmp_path / "run")
     whole = content(run)
     change(run)
     before = content(run)
     for settings, data, culprit in ((OTHERS, DATA, "learning_rate"), (SETTINGS, {}, "test: 5")):
         with pytest.raises(ValueError, match=culprit):
-            go_on(run, settings, data)
+            resume(run, settings, data)
         assert content(run) == before
-    go_on(run)
+    resume(run)
     assert (run / "checkpoints" / "lock").exists()
     kept = [path for path in whole if "000002" not in str(path)]
     assert {path: content(run)[path] for path in kept} == {path: whole[path] for path in kept}
 
 
 @pytest.mark.parametrize("left", ["metrics.jsonl", "result.json"])
-def test_a_record_of_nobody_is_not_overwritten(tmp_path, left):
-    run = begun(tmp_path / "run", steps=())
-    lose("run.json")(run)
+def test_files_of_an_unknown_run_are_not_overwritten(tmp_path, left):
+    run = killed_run(tmp_path / "run", steps=())
+    delete("run.json")(run)
     (run / "metrics.jsonl").rename(run / left)
     before = content(run)
     with pytest.raises(ValueError, match=rf"run\.json' is missing.*{left}"):
-        go_on(run)
+        resume(run)
     assert content(run) == before
 
 
-def test_a_run_that_was_killed_at_once_begins_anew(tmp_path):
-    run = begun(tmp_path / "run", steps=())
-    lose("run.json")(run)
+def test_run_killed_before_its_first_line_starts_again(tmp_path):
+    run = killed_run(tmp_path / "run", steps=())
+    delete("run.json")(run)
     (run / "metrics.jsonl").unlink()
-    assert go_on(run, OTHERS).description.settings == OTHERS
+    assert resume(run, OTHERS).description.settings == OTHERS
 
 
 @pytest.mark.parametrize("which", ["settings", "data"])
-def test_the_description_of_another_run_does_not_fit_the_checkpoints(tmp_path, which):
-    run = begun(tmp_path / "run")
+def test_description_of_another_run_is_refused(tmp_path, which):
+    run = killed_run(tmp_path / "run")
     asked = {"settings": OTHERS} if which == "settings" else {"data": {"train": "other"}}
-    other = begun(tmp_path / "other", **asked)
+    other = killed_run(tmp_path / "other", **asked)
     foreign = (other / "checkpoints" / "run.json").read_text()
     (run / "checkpoints" / "run.json").write_text(foreign)
     before = content(run)
     with pytest.raises(ValueError, match="learning_rate" if which == "settings" else "train"):
-        go_on(run, **asked)
+        resume(run, **asked)
     assert content(run) == before
 
 
 @pytest.mark.parametrize("name", ["config.gin", "operative_config.gin"])
 @pytest.mark.parametrize("damage", [None, "", "asked = 2\n"])
-def test_texts_that_were_changed_are_written_anew(tmp_path, name, damage):
-    run = begun(tmp_path / "run")
+def test_changed_configuration_files_are_restored(tmp_path, name, damage):
+    run = killed_run(tmp_path / "run")
     before = content(run)
     if damage is None:
         (run / name).unlink()
-        go_on(run)
+        resume(run)
     else:
         (run / name).write_text(damage)
         with pytest.warns(UserWarning, match=f"{name}' was changed.*written again"):
-            go_on(run)
+            resume(run)
     assert content(run) == before
 
 
-def test_a_text_in_other_words_stays_as_it_is(tmp_path):
-    run = begun(tmp_path / "run")
+def test_configuration_file_is_kept_if_the_settings_are_equal(tmp_path):
+    run = killed_run(tmp_path / "run")
     with RunFolder.claim(run, SETTINGS) as folder:
         folder.open("# In other words.\nasked = 1\n", "operative = 1\n", DATA)
     assert (run / "config.gin").read_text() == "asked = 1\n"
 
 
-@pytest.mark.parametrize("change", [lambda run: None, lose("run.json")])
-def test_the_result_of_another_run_is_refused(tmp_path, change):
+@pytest.mark.parametrize("change", [lambda run: None, delete("run.json")])
+def test_result_of_another_run_is_refused(tmp_path, change):
     results = {}
     for name, settings in (("one", SETTINGS), ("other", OTHERS)):
-        begun(tmp_path / name, settings)
+        killed_run(tmp_path / name, settings)
         with RunFolder.claim(tmp_path / name, settings) as folder:
             folder.open("", "", DATA)
             results[name] = folder.close({"status": "finished"})
@@ -145,8 +151,8 @@ def test_the_result_of_another_run_is_refused(tmp_path, change):
         folder.read_result()
 
 
-def test_a_finished_run_says_that_a_text_was_changed(tmp_path):
-    run = begun(tmp_path / "run")
+def test_finished_run_warns_of_a_changed_configuration_file(tmp_path):
+    run = killed_run(tmp_path / "run")
     with RunFolder.claim(run, SETTINGS) as folder:
         folder.open("", "", DATA)
         folder.close({"status": "finished"})
@@ -160,11 +166,11 @@ def test_a_finished_run_says_that_a_text_was_changed(tmp_path):
 
 @pytest.mark.parametrize("earlier", [False, True])
 @pytest.mark.parametrize("text", ["", "a lime\n", None])
-def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text, earlier):
-    """By the hash in its result; that of an earlier version has none, but the checkpoint has."""
+def test_finished_run_warns_of_a_changed_log(tmp_path, text, earlier):
+    """The hash is in the result, or in the checkpoint if an earlier version wrote the result."""
     run, record = tmp_path / "run", "a line\n"
     digest = hashlib.sha256(record.encode()).hexdigest()
-    begun(run)
+    killed_run(run)
     with RunFolder.claim(run, SETTINGS) as folder:
         folder.open("", "", DATA)
         place = folder.checkpoints / "000003-step-9"
@@ -187,11 +193,11 @@ def test_a_finished_run_says_that_its_record_was_changed(tmp_path, text, earlier
 
 
 @pytest.mark.parametrize("text", ['{"format": 3, "mtk": "0", "settings": [1]}'])
-def test_settings_of_another_type_are_damage(tmp_path, text):
-    run = begun(tmp_path / "run")
+def test_settings_of_another_type_are_refused(tmp_path, text):
+    run = killed_run(tmp_path / "run")
     (run / "checkpoints" / "run.json").write_text(text)
     with pytest.raises(ValueError, match="dicts of strings"):
-        go_on(run)
+        resume(run)
 
 
 @pytest.mark.parametrize(
@@ -201,22 +207,22 @@ def test_settings_of_another_type_are_damage(tmp_path, text):
         *("saved_model", "checkpoints/lock", "checkpoints/selected.weights.h5"),
     ],
 )
-def test_a_link_in_a_run_folder_is_not_written_through(tmp_path, name):
-    run = begun(tmp_path / "run")
+def test_symbolic_link_in_a_run_folder_is_refused(tmp_path, name):
+    run = killed_run(tmp_path / "run")
     outside = tmp_path / "precious"
     outside.write_text("of others")
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(outside)
     before = content(tmp_path)
     with pytest.raises(ValueError, match=f"{name}' is a symbolic link"):
-        go_on(run)
+        resume(run)
     assert content(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["checkpoints/run.json", "result.json"])
 @pytest.mark.parametrize("kind", ["huge", "pipe", "nested"])
-def test_descriptions_that_cannot_be_read_at_all(tmp_path, name, kind):
-    run = begun(tmp_path / "run")
+def test_unreadable_descriptions_are_refused(tmp_path, name, kind):
+    run = killed_run(tmp_path / "run")
     (run / name).unlink(missing_ok=True)
     if kind == "pipe":
         os.mkfifo(run / name)
@@ -229,6 +235,6 @@ def test_descriptions_that_cannot_be_read_at_all(tmp_path, name, kind):
         RunFolder.claim(run, SETTINGS).read_result()
 
 
-def test_files_that_a_run_names_elsewhere_are_not_read(tmp_path):
+def test_files_outside_of_the_folder_are_not_read(tmp_path):
     description = RunDescription({}, files={"/dev/zero": "", "../../dev/zero": "", "absent": ""})
     assert description.changed(tmp_path)[:1] == ["/dev/zero"]

@@ -1,4 +1,4 @@
-"""A run that pauses at rungs comes to what it would have come to, and says what it has there."""
+"""A run that pauses at rungs equals an uninterrupted run, and writes its results there."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def sessions(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pauses", [[(3, 4)], slow([(3, 4), (8, 8)])])
-def test_rung_after_rung_is_the_undisturbed_run_bit_for_bit(tiny, undisturbed, tmp_path, pauses):
+def test_paused_run_is_bitwise_equal_to_an_uninterrupted_run(tiny, undisturbed, tmp_path, pauses):
     run = tmp_path / "run"
     for asked, step in pauses:
         result = start(tiny, run, every=0.0, pause_at=asked)
@@ -69,7 +69,7 @@ def recorded(folder, step):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("step", "moment"), KILLS)
-def test_killed_on_the_way_to_any_rung(tiny, undisturbed, tmp_path, monkeypatch, step, moment):
+def test_run_killed_before_a_rung_resumes(tiny, undisturbed, tmp_path, monkeypatch, step, moment):
     run = tmp_path / "run"
     crash(monkeypatch, step, moment)
     crashed = 0
@@ -87,7 +87,7 @@ def test_killed_on_the_way_to_any_rung(tiny, undisturbed, tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_a_record_that_is_lost_is_made_again_without_a_step(tiny, tmp_path, monkeypatch):
+def test_missing_rung_file_is_written_again_without_training(tiny, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(rungs, "write", lambda *given: (_ for _ in ()).throw(CrashError()))
@@ -96,13 +96,13 @@ def test_a_record_that_is_lost_is_made_again_without_a_step(tiny, tmp_path, monk
     first = start(tiny, run, every=0.0, pause_at=4)
     start(tiny, run, every=0.0, pause_at=8)
     (run / "rungs" / "4.json").unlink()
-    # Its record still has the evaluation, though the run has gone further.
+    # The log still has the evaluation, although the run has continued.
     assert start(tiny, run, every=0.0, pause_at=4) == first
     assert sessions(run) == [0, 4, 4, 8]
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_before_its_rung_is_finished(tiny, tmp_path):
+def test_run_that_ends_before_its_rung_is_finished(tiny, tmp_path):
     stops = {"learning_rate": 1e-30, "patience": 1, "steps": 40}
     result = start(tiny, tmp_path / "run", every=0.0, pause_at=20, **stops)
     assert (result["status"], result["steps"]) == ("finished", 8)
@@ -112,19 +112,19 @@ def test_a_run_that_ends_before_its_rung_is_finished(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("pause_at", [9, 10, 11, 1000])
-def test_there_is_no_pause_at_the_end(tiny, tmp_path, pause_at):
+def test_pause_at_or_after_the_end_is_refused(tiny, tmp_path, pause_at):
     with pytest.raises(ValueError, match="in a run of 10 steps with an evaluation every 4"):
         start(tiny, tmp_path / "run", pause_at=pause_at)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_pause_is_a_number_of_steps():
+def test_pause_at_must_be_positive():
     with pytest.raises(ValueError, match="pause_at"):
         Checkpoints(pause_at=0)
 
 
 @pytest.mark.parametrize("every", [1, 3, 7, 50])
-def test_pauses_lie_at_evaluations(every):
+def test_pauses_are_at_evaluations(every):
     plan = Plan(100, 10, every, None, 32, 0)
     for step in range(1, 101):
         expected = next(s for s in range(step, 200) if s % every == 0)
@@ -136,7 +136,7 @@ def test_pauses_lie_at_evaluations(every):
 
 
 def constant_then_linear(learning_rate, steps_per_epoch):
-    """Comes down to zero at step 10, and then becomes negative."""
+    """Returns a schedule that falls to zero at step 10 and becomes negative."""
 
     class Linear(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step):
@@ -146,7 +146,7 @@ def constant_then_linear(learning_rate, steps_per_epoch):
 
 
 def cosine(epochs, warmup=1):
-    """An epoch has one step here."""
+    """Returns a schedule for epochs of one step."""
     return lambda learning_rate, steps_per_epoch: schedules.Cosine(learning_rate, 1, epochs, warmup)
 
 
@@ -196,20 +196,20 @@ def check(tiny, compare_at=(4, 8), mixed=False, combiner=StaticWeights, **given)
 
 
 @pytest.mark.parametrize("name", some([*REFUSED], ["a cosine over the whole length"]))
-def test_schedules_that_lead_to_an_end_are_refused(tiny, name):
+def test_schedules_with_a_fixed_end_are_refused(tiny, name):
     with pytest.raises(ValueError, match="cannot be compared at step 4") as caught:
         check(tiny, schedule=REFUSED[name])
     assert "Search without rungs" in str(caught.value)
-    check(tiny, (), schedule=REFUSED[name])  # Without rungs it is welcome.
+    check(tiny, (), schedule=REFUSED[name])  # Without rungs it is accepted.
 
 
 @pytest.mark.parametrize("name", some([*ACCEPTED], ["step decay"]))
-def test_schedules_that_do_not_are_accepted(tiny, name):
+def test_schedules_without_a_fixed_end_are_accepted(tiny, name):
     check(tiny, schedule=ACCEPTED[name])
 
 
 @pytest.mark.parametrize(("steps", "refused"), [(10, True), (4, False)])
-def test_schedules_of_task_weights_count_too(tiny, steps, refused):
+def test_schedules_of_task_weights_are_checked(tiny, steps, refused):
     fade = keras.optimizers.schedules.PolynomialDecay(0.0, steps, end_learning_rate=1.0)
     combiner = partial(StaticWeights, schedule={"left": fade})
     if refused:
@@ -220,7 +220,7 @@ def test_schedules_of_task_weights_count_too(tiny, steps, refused):
 
 
 @pytest.mark.slow
-def test_the_schedule_is_found_behind_the_scaling_of_losses(tiny):
+def test_schedule_inside_a_loss_scale_optimizer_is_checked(tiny):
     with pytest.raises(ValueError, match="Cosine"):
         check(tiny, mixed=True, schedule=cosine(10))
     check(tiny, mixed=True)
@@ -230,15 +230,15 @@ def test_the_schedule_is_found_behind_the_scaling_of_losses(tiny):
     ("compare_at", "named"),
     [((4, 9), "step 9"), ((2, 4), "between any two rungs"), ((10,), "step 10")],
 )
-def test_rungs_without_evaluations_of_their_own_are_refused(tiny, compare_at, named):
+def test_rungs_without_separate_evaluations_are_refused(tiny, compare_at, named):
     with pytest.raises(ValueError, match=named):
         check(tiny, compare_at)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [4, None])
-def test_launch_takes_the_pause_from_its_caller(tmp_path, asked):
-    """A configuration of the full length is a run that pauses, if it is asked to."""
+def test_launch_with_pause_at(tmp_path, asked):
+    """The pause is an argument of `launch` and not part of the configuration."""
     lines = [
         "experiment.Training.epochs = None",
         "experiment.Training.steps = 8",
@@ -255,8 +255,8 @@ def test_launch_takes_the_pause_from_its_caller(tmp_path, asked):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", [Here, partial(Local, workers=2)])
-def test_a_search_with_rungs_does_undisturbed_runs(tmp_path, engine):
-    """Each run that goes from rung to rung is bit for bit one that nobody stopped."""
+def test_runs_of_a_search_with_rungs_equal_uninterrupted_runs(tmp_path, engine):
+    """Each run that passes all rungs is bitwise equal to an uninterrupted run."""
     settings = {
         "experiment.Training.epochs": None,
         "experiment.Training.steps": 12,

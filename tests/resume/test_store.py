@@ -17,16 +17,18 @@ from mtk.checkpoints import AppendOnlyFiles, AsyncCheckpointer, DamagedError, Sn
 @pytest.fixture
 def store(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    growing = AppendOnlyFiles(tmp_path, tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
-    return Store(tmp_path / "checkpoints", growing, keep=2)
+    append_only_arguments = AppendOnlyFiles(
+        tmp_path, tmp_path / "metrics.jsonl", tmp_path / "tensorboard"
+    )
+    return Store(tmp_path / "checkpoints", append_only_arguments, keep=2)
 
 
 def snapshot(step, **others):
     return Snapshot(step, {"0000 a/b": np.full((2, 3), step, np.float32)}, {"at": step}, **others)
 
 
-def growing(store):
-    """What a snapshot says of the growing files as they are now."""
+def append_only_arguments(store):
+    """Returns the arguments of a snapshot for the present append-only files."""
     lengths = json.loads(json.dumps(store.growing.lengths()))
     length = store.growing.record_length(lengths)
     return {"lengths": lengths, "record": store.growing.record_hash(length)}
@@ -50,7 +52,7 @@ def test_snapshot_round_trip(tmp_path, dtype):
         np.testing.assert_array_equal(found.variables[name], array)
 
 
-def test_variables_round_trip_in_every_type(tmp_path):
+def test_variables_round_trip_in_every_dtype(tmp_path):
     def model():
         keras.utils.set_random_seed(1)
         inputs = keras.Input((3,))
@@ -65,7 +67,7 @@ def test_variables_round_trip_in_every_type(tmp_path):
     values = checkpoints.values(one)
     assert any(array.dtype == ml_dtypes.bfloat16 for array in values.values())
     Snapshot(1, values, {}).save(tmp_path)
-    # The names of the other's layers have other numbers.
+    # Names of layers have other numbers in the other model.
     checkpoints.assign(other, Snapshot.load(tmp_path).variables)
     for (name, value), found in zip(
         values.items(), checkpoints.values(other).values(), strict=True
@@ -73,7 +75,7 @@ def test_variables_round_trip_in_every_type(tmp_path):
         np.testing.assert_array_equal(value, found, err_msg=name)
 
 
-def test_variables_of_another_model_are_refused_whole():
+def test_variables_of_another_model_are_refused_without_changes():
     def model(units):
         made = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name="d")])
         made.compile("sgd", "mse")
@@ -88,7 +90,7 @@ def test_variables_of_another_model_are_refused_whole():
 
 
 @pytest.mark.parametrize("saved", [13, [13], [4, 4, 5]])
-def test_counts_of_metrics_stay_whole_on_another_number_of_replicas(saved):
+def test_metric_counts_are_kept_on_another_number_of_replicas(saved):
     parts = [tf.Variable(-1), tf.Variable(-1)]
     number = SimpleNamespace(
         path="count", shape=(), synchronization="on_read", aggregation="sum", value=None
@@ -105,21 +107,21 @@ def test_counts_of_metrics_stay_whole_on_another_number_of_replicas(saved):
     assert sum(int(part.numpy()) for part in parts) == 13
 
 
-def test_the_last_ones_are_kept(store):
+def test_last_checkpoints_are_kept(store):
     for step in range(5):
         store.write(snapshot(step))
     assert all_names(store) == ["000004-step-3", "000005-step-4"]
     assert store.newest().step == 4
 
 
-def test_numbers_go_on_beyond_their_digits(store):
+def test_checkpoint_numbers_may_exceed_their_digits(store):
     (store.folder / "999999-step-1").mkdir()
     store.write(snapshot(2))
     assert all_names(store) == ["1000000-step-2", "999999-step-1"]
     assert store.newest().step == 2
 
 
-def test_linked_file_is_that_of_its_time(store, tmp_path):
+def test_linked_file_is_not_changed_later(store, tmp_path):
     weights = tmp_path / "weights"
     for step, text in enumerate(["one", "two"]):
         aside = tmp_path / "aside"
@@ -131,7 +133,7 @@ def test_linked_file_is_that_of_its_time(store, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["variables.npz", "state.json", "SHA256SUMS"])
-def test_every_byte_counts(tmp_path, name):
+def test_changed_bytes_are_detected(tmp_path, name):
     snapshot(3).save(tmp_path)
     path = tmp_path / name
     content = path.read_bytes()
@@ -152,7 +154,7 @@ def keep_lines(kept):
 
 
 def listed(name, content):
-    """Lists a file beside, with its true checksum."""
+    """Adds a file to the list, with its correct checksum."""
 
     def change(folder):
         with (folder / "SHA256SUMS").open("a") as file:
@@ -175,7 +177,7 @@ def listed(name, content):
         listed("../weights", b"weights"),
     ],
 )
-def test_every_file_of_a_checkpoint_is_listed(tmp_path, change):
+def test_files_must_match_the_list_of_checksums(tmp_path, change):
     (tmp_path / "weights").write_text("weights")
     (tmp_path / "one").mkdir()
     snapshot(3, files={"selected.weights.h5": tmp_path / "weights"}).save(tmp_path / "one")
@@ -185,9 +187,9 @@ def test_every_file_of_a_checkpoint_is_listed(tmp_path, change):
         Snapshot.load(tmp_path / "one")
 
 
-def test_the_state_is_read_alone_and_checked(tmp_path):
+def test_state_is_read_without_variables_and_checked(tmp_path):
     snapshot(3).save(tmp_path)
-    (tmp_path / "variables.npz").unlink()  # A large file is not read for it.
+    (tmp_path / "variables.npz").unlink()  # The large file is not read.
     assert checkpoints.read_without_variables(tmp_path).state == {"at": 3}
     for content in ((tmp_path / "state.json").read_text().replace("3", "4"), "{", ""):
         (tmp_path / "state.json").write_text(content)
@@ -195,7 +197,7 @@ def test_the_state_is_read_alone_and_checked(tmp_path):
             checkpoints.read_without_variables(tmp_path)
 
 
-def test_failed_write_leaves_what_was_there(store, monkeypatch):
+def test_failed_write_keeps_earlier_checkpoints(store, monkeypatch):
     store.write(snapshot(1))
 
     def full(*arguments, **others):
@@ -209,7 +211,7 @@ def test_failed_write_leaves_what_was_there(store, monkeypatch):
     assert store.newest().step == 1
 
 
-def test_background_writer_tells_of_a_failure_once(store, monkeypatch):
+def test_async_checkpointer_reports_a_failure_once(store, monkeypatch):
     writer = AsyncCheckpointer(store)
     with monkeypatch.context() as patch:
         patch.setattr(store, "write", lambda snapshot: (_ for _ in ()).throw(OSError("full")))
@@ -222,12 +224,12 @@ def test_background_writer_tells_of_a_failure_once(store, monkeypatch):
     assert store.newest().step == 2
 
 
-def test_growing_files_are_cut_to_what_they_were(store, tmp_path):
+def test_append_only_files_are_truncated(store, tmp_path):
     record, curves = tmp_path / "metrics.jsonl", tmp_path / "tensorboard" / "train"
     curves.mkdir(parents=True)
     record.write_text("one\n")
     (curves / "events.out.tfevents.1").write_text("12")
-    noted = growing(store)
+    noted = append_only_arguments(store)
     lengths = noted["lengths"]
     record.write_text("one\ntwo\nthr")
     (curves / "events.out.tfevents.1").write_text("1234")
@@ -245,7 +247,7 @@ def test_growing_files_are_cut_to_what_they_were(store, tmp_path):
     assert not record.exists()
 
 
-def test_what_the_run_did_not_write_stays_with_the_curves(store, tmp_path):
+def test_other_files_beside_the_curves_are_kept(store, tmp_path):
     theirs = ["notes.md", "train/notes.md", "events.out.tfevents.1.host.profile-empty"]
     theirs += ["plugins/profile/one/host.xplane.pb", "plugins/profile/one/events.out.tfevents.1"]
     ours = [f"{split}/events.out.tfevents.1" for split in ("train", "validation", "test")]
@@ -262,11 +264,11 @@ def test_what_the_run_did_not_write_stays_with_the_curves(store, tmp_path):
 
 
 @pytest.mark.parametrize("appended", ["", "three\n"])
-def test_a_changed_byte_of_the_record_is_refused_and_nothing_changed(store, tmp_path, appended):
+def test_changed_log_is_refused_without_changes(store, tmp_path, appended):
     record = tmp_path / "metrics.jsonl"
     for step, text in enumerate(['{"value": 0.125}\n', '{"value": 0.125}\n{"value": 0.5}\n']):
         record.write_text(text)
-        store.write(snapshot(step, **growing(store)))
+        store.write(snapshot(step, **append_only_arguments(store)))
     for place in range(len(text)):
         for changed in (text[:place] + "7" + text[place + 1 :], text[:place] + text[place + 1 :]):
             record.write_text(changed + appended)
@@ -280,23 +282,23 @@ def test_a_changed_byte_of_the_record_is_refused_and_nothing_changed(store, tmp_
     assert store.newest().step == 1
 
 
-def test_the_hash_of_the_record_is_that_of_its_bytes(store, tmp_path):
-    """However it grew, and however often it was asked for."""
+def test_hash_of_the_log_is_that_of_its_bytes(store, tmp_path):
+    """The hash is updated as the file grows."""
     record, written = tmp_path / "metrics.jsonl", b""
-    assert growing(store)["record"] == hashlib.sha256(b"").hexdigest()
+    assert append_only_arguments(store)["record"] == hashlib.sha256(b"").hexdigest()
     for number in range(20):
         written += bytes(range(number))
         record.write_bytes(written)
-        assert growing(store)["record"] == hashlib.sha256(written).hexdigest()
-    for part in (0, 5, len(written)):  # As a process that takes the run up finds it.
+        assert append_only_arguments(store)["record"] == hashlib.sha256(written).hexdigest()
+    for part in (0, 5, len(written)):  # As in a process that resumes the run.
         lengths = {"metrics.jsonl": part}
         store.growing.check(lengths, hashlib.sha256(written[:part]).hexdigest())
         store.growing.cut({"metrics.jsonl": len(written)})
-        assert growing(store)["record"] == hashlib.sha256(written).hexdigest()
+        assert append_only_arguments(store)["record"] == hashlib.sha256(written).hexdigest()
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3])
-def test_shortened_curves_are_missed(store, tmp_path, cut):
+def test_truncated_curves_give_a_warning(store, tmp_path, cut):
     events = tmp_path / "tensorboard" / "train" / "events.out.tfevents.1"
     events.parent.mkdir(parents=True)
     events.write_text("1234")
@@ -316,12 +318,12 @@ def content(folder):
 
 @pytest.mark.parametrize("left", [None, "", "one\ntw"])
 @pytest.mark.parametrize("damaged", [False, True])
-def test_lost_record_is_refused_and_nothing_changed(store, tmp_path, left, damaged):
+def test_lost_log_is_refused_without_changes(store, tmp_path, left, damaged):
     record = tmp_path / "metrics.jsonl"
     for step, text in enumerate(["one\ntwo\n", "one\ntwo\nthree\n"]):
         record.write_text(text)
-        store.write(snapshot(step, **growing(store)))
-    if damaged:  # Even then the one before is too long for the record.
+        store.write(snapshot(step, **append_only_arguments(store)))
+    if damaged:  # The checkpoint before it expects a longer log, too.
         (store.folder / "000002-step-1" / "state.json").unlink()
     record.unlink() if left is None else record.write_text(left)
     (store.folder / "unfinished.x").mkdir()
@@ -339,7 +341,7 @@ def test_lost_record_is_refused_and_nothing_changed(store, tmp_path, left, damag
         assert store.newest().step == 1
 
 
-def test_damaged_checkpoints_are_kept_until_they_are_forgotten(store):
+def test_damaged_checkpoints_are_kept_until_forget_damaged(store):
     for step in range(2):
         store.write(snapshot(step))
     for _ in range(2):  # Twice, so that names could clash.
