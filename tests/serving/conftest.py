@@ -10,7 +10,7 @@ FOREIGN = Path(__file__).parent / "foreign.py"
 
 @pytest.fixture
 def in_another_program(tmp_path):
-    """A function that lets a process without this package and Keras call a SavedModel."""
+    """A function that calls a SavedModel in a process without this package and Keras."""
 
     def call(saved_model, named):
         np.savez(tmp_path / "inputs.npz", **named)

@@ -1,4 +1,4 @@
-"""Another program: it loads a SavedModel with nothing but TensorFlow.
+"""A separate program that loads a SavedModel with TensorFlow only.
 
     python foreign.py SAVED_MODEL INPUTS.npz OUTPUTS.npz
 
@@ -14,7 +14,7 @@ FORBIDDEN = ("mtk", "keras", "tf_keras")
 
 
 class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """TensorFlow looks where Keras is, which is allowed; importing it is not."""
+    """TensorFlow may search for Keras, but not import it."""
 
     def find_spec(self, fullname, path, target=None):
         if fullname.partition(".")[0] in FORBIDDEN:

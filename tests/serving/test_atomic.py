@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and nobody else's that is lost."""
+"""Files and folders are written completely or not at all, and no other files are lost."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def write(request):
     return WRITE[request.param]
 
 
-def test_new_content_replaces_old_and_leaves_nothing_beside(tmp_path, write):
+def test_new_content_replaces_old_and_leaves_no_other_files(tmp_path, write):
     path = tmp_path / "some.file.h5"
     for text in ("one", "two"):
         write(path, text)
@@ -82,19 +82,21 @@ with atomic.replacing_folder(sys.argv[1]) as new:
 
 
 @pytest.mark.parametrize("moment", ["before", "between", "after"])
-def test_a_kill_at_any_instant_loses_nothing(tmp_path, moment):
+def test_kill_at_any_moment_loses_nothing(tmp_path, moment):
     path = tmp_path / "thing"
     write_folder(path, "old")
     done = subprocess.run([sys.executable, "-c", KILLED, str(path), moment])
     assert done.returncode == -9
     assert any(entry.name != "thing" for entry in tmp_path.iterdir())
     with contextlib.suppress(ZeroDivisionError), replacing_folder(path):
-        assert read(path) == ("new" if moment == "after" else "old")  # Put back, where it was away.
+        assert read(path) == (
+            "new" if moment == "after" else "old"
+        )  # Restored if it had been moved.
         raise ZeroDivisionError
     assert [p.name for p in tmp_path.iterdir()] == ["thing"]
 
 
-def test_what_another_process_is_writing_is_left_alone(tmp_path):
+def test_unfinished_file_of_another_writer_is_kept(tmp_path):
     with replacing(tmp_path / "thing") as first:
         first.write_text("first")
         write_file(tmp_path / "thing", "second")
@@ -103,7 +105,7 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path):
     assert names(tmp_path) == ["thing"]
 
 
-def test_folders_of_users_that_look_like_unfinished_ones_stay(tmp_path):
+def test_user_folders_with_names_of_temporary_ones_are_kept(tmp_path):
     own = tmp_path / f"{atomic._own()}01234567"
     own.mkdir()
     (own / "precious").write_text("mine")
@@ -111,7 +113,7 @@ def test_folders_of_users_that_look_like_unfinished_ones_stay(tmp_path):
     assert (own / "precious").read_text() == "mine"
 
 
-def test_two_writers_of_one_folder_do_not_destroy_each_other(tmp_path):
+def test_concurrent_writers_of_one_folder(tmp_path):
     errors = []
 
     def work(name):
@@ -138,7 +140,7 @@ def test_nothing_written_is_an_error(tmp_path):
     assert (tmp_path / "thing").read_text() == "old"
 
 
-def test_missing_folder_is_not_made_and_named(tmp_path):
+def test_missing_parent_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone"), replacing(tmp_path / "gone" / "thing"):
         raise AssertionError("nothing can be written there")
     assert names(tmp_path) == []
@@ -187,7 +189,7 @@ def list_that_leads_outside(path):
         list_that_leads_outside,
     ],
 )
-def test_a_folder_with_files_of_others_is_refused_and_they_are_named(tmp_path, make):
+def test_folder_with_other_files_is_refused(tmp_path, make):
     path = tmp_path / "thing"
     make(path)
     before = names(tmp_path)
@@ -198,7 +200,7 @@ def test_a_folder_with_files_of_others_is_refused_and_they_are_named(tmp_path, m
     assert names(tmp_path) == before
 
 
-def test_a_list_never_leads_to_files_elsewhere(tmp_path):
+def test_files_listed_outside_of_the_folder_are_kept(tmp_path):
     path = tmp_path / "thing"
     (tmp_path / "precious").write_text("mine")
     path.mkdir()
@@ -208,7 +210,7 @@ def test_a_list_never_leads_to_files_elsewhere(tmp_path):
     assert read(path) == "new"
 
 
-def test_files_that_come_while_the_new_ones_are_moved_are_kept(tmp_path, monkeypatch):
+def test_files_added_during_the_replacement_are_kept(tmp_path, monkeypatch):
     path = tmp_path / "thing"
     write_folder(path, "old")
     real = places.folder_target
@@ -234,12 +236,12 @@ def fifo(path):
     os.mkfifo(path)
 
 
-def circle(path):
+def link_to_itself(path):
     path.symlink_to(path)
 
 
-@pytest.mark.parametrize("make", [fifo, circle, lambda path: path.write_text("a file")])
-def test_a_folder_takes_the_place_of_nothing_but_a_folder(tmp_path, make):
+@pytest.mark.parametrize("make", [fifo, link_to_itself, lambda path: path.write_text("a file")])
+def test_folder_replaces_only_folders(tmp_path, make):
     make(tmp_path / "thing")
     for write in (check_folder, lambda p: write_folder(p, "new")):
         with pytest.raises(ValueError, match="thing"):
@@ -247,8 +249,8 @@ def test_a_folder_takes_the_place_of_nothing_but_a_folder(tmp_path, make):
     assert names(tmp_path) == ["thing"]
 
 
-@pytest.mark.parametrize("make", [fifo, circle, lambda path: path.mkdir()])
-def test_a_file_takes_the_place_of_nothing_but_a_file(tmp_path, make):
+@pytest.mark.parametrize("make", [fifo, link_to_itself, lambda path: path.mkdir()])
+def test_file_replaces_only_files(tmp_path, make):
     make(tmp_path / "thing")
     for write in (check_file, lambda p: write_file(p, "new")):
         with pytest.raises(ValueError, match="thing"):
@@ -257,7 +259,7 @@ def test_a_file_takes_the_place_of_nothing_but_a_file(tmp_path, make):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, write, there):
+def test_symbolic_link_is_kept_and_its_target_is_written(tmp_path, write, there):
     target = tmp_path / "elsewhere" / "target"
     target.parent.mkdir()
     if there:
@@ -278,7 +280,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, write, there):
 
 
 @pytest.mark.parametrize("above", [False, True])
-def test_the_working_directory_is_not_replaced(tmp_path, monkeypatch, above):
+def test_working_directory_is_not_replaced(tmp_path, monkeypatch, above):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "thing"
     write_folder(path, "old")
@@ -289,7 +291,7 @@ def test_the_working_directory_is_not_replaced(tmp_path, monkeypatch, above):
     assert read(path) == "old"
 
 
-def test_a_mount_point_is_refused(tmp_path, write, mounted):
+def test_mount_point_is_refused(tmp_path, write, mounted):
     place = mounted("size=1m")
     with pytest.raises(ValueError, match="is a mount point" if write is write_folder else "folder"):
         write(place, "new")
@@ -299,7 +301,7 @@ def test_a_mount_point_is_refused(tmp_path, write, mounted):
     assert read(place / "inside") == "new"
 
 
-def test_a_mounted_file_and_a_folder_of_the_same_disk_are_mount_points_too(tmp_path, bind):
+def test_bind_mounts_are_refused(tmp_path, bind):
     for write in (write_file, write_folder):
         path, other = tmp_path / f"on {write.__name__}", tmp_path / f"other {write.__name__}"
         write(path, "old")
@@ -312,15 +314,15 @@ def test_a_mounted_file_and_a_folder_of_the_same_disk_are_mount_points_too(tmp_p
 
 @pytest.mark.parametrize("check", [check_file, check_folder])
 @pytest.mark.parametrize("name", ["a" * 300, "file/thing", "file/a/b", "circle/thing"])
-def test_what_cannot_be_written_is_said_beforehand(tmp_path, check, name):
+def test_checks_refuse_paths_that_cannot_be_written(tmp_path, check, name):
     (tmp_path / "file").write_text("")
-    circle(tmp_path / "circle")
+    link_to_itself(tmp_path / "circle")
     with pytest.raises((ValueError, OSError), match=f"{name[:4]}|not a folder"):
         check(tmp_path / name)
     assert names(tmp_path) == ["circle", "file"]
 
 
-def test_read_only_place_is_said_beforehand(mounted):
+def test_checks_refuse_read_only_folders(mounted):
     place = mounted("ro")
     for check in (check_file, check_folder):
         for name in ("thing", "new/folders/thing"):
@@ -328,7 +330,7 @@ def test_read_only_place_is_said_beforehand(mounted):
                 check(place / name)
 
 
-def test_json_is_read_back_and_nan_refused(tmp_path):
+def test_json_round_trip_and_nan_is_refused(tmp_path):
     path = tmp_path / "some.json"
     write_json(path, {"a": [1, None, 0.1 + 0.2]})
     assert json.loads(path.read_text()) == {"a": [1, None, 0.1 + 0.2]}
@@ -337,10 +339,10 @@ def test_json_is_read_back_and_nan_refused(tmp_path):
     assert json.loads(path.read_text())["a"][0] == 1
 
 
-@pytest.mark.parametrize("way", ["out/../out", "out/inner/../../out", "../{here}/out/../out"])
-def test_a_path_that_leads_through_what_it_replaces(tmp_path, monkeypatch, way):
+@pytest.mark.parametrize("spelling", ["out/../out", "out/inner/../../out", "../{here}/out/../out"])
+def test_path_through_the_folder_that_it_replaces(tmp_path, monkeypatch, spelling):
     monkeypatch.chdir(tmp_path)
-    for path, content in (("out", "first"), (way.format(here=tmp_path.name), "second")):
+    for path, content in (("out", "first"), (spelling.format(here=tmp_path.name), "second")):
         with atomic.replacing_folder(path) as new:
             (new / "inner").mkdir()
             (new / "inner" / "file").write_text(content)

@@ -43,11 +43,11 @@ def evaluated(capsys, *flags):
     return json.loads(capsys.readouterr().out)
 
 
-WAYS = list(itertools.product(["", "saved_model", "model.keras"], ["test", "validation"]))
+CASES = list(itertools.product(["", "saved_model", "model.keras"], ["test", "validation"]))
 
 
-@pytest.mark.parametrize(("what", "split"), some(WAYS, [WAYS[0], WAYS[3], WAYS[4]]))
-def test_figures_are_those_that_the_run_recorded(run, capsys, split, what):
+@pytest.mark.parametrize(("what", "split"), some(CASES, [CASES[0], CASES[3], CASES[4]]))
+def test_results_equal_those_of_the_run(run, capsys, split, what):
     found = evaluated(capsys, f"--saved_model={run / what}", f"--split={split}")
     recorded = json.loads((run / "result.json").read_text())[split]
     assert found["loss"] == pytest.approx(recorded["loss"], abs=1e-6)
@@ -59,7 +59,7 @@ def test_figures_are_those_that_the_run_recorded(run, capsys, split, what):
 
 
 @pytest.mark.slow
-def test_training_split_is_read_once_and_unchanged(run, capsys):
+def test_results_on_the_training_split_do_not_depend_on_the_batch_size(run, capsys):
     by_batches = [
         evaluated(
             capsys,
@@ -86,7 +86,7 @@ def test_table_and_file(run, capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_moved_and_renamed_folder_will_do(run, capsys, tmp_path):
+def test_moved_and_renamed_folder(run, capsys, tmp_path):
     shutil.copytree(run, tmp_path / "else [w]here")
     found = evaluated(capsys, f"--saved_model={tmp_path / 'else [w]here'}")
     expected = evaluated(capsys, f"--saved_model={run}")
@@ -116,7 +116,7 @@ def test_bad_input_is_one_message_without_traceback(run, flags, message, capsys,
     assert printed.out == ""
 
 
-def test_a_named_configuration_replaces_that_of_the_folder(run, capsys):
+def test_given_configuration_replaces_that_of_the_folder(run, capsys):
     flags = [*DIGITS, "--gin.multi_digits.MultiDigits.offset=4"]
     assert evaluate.main([f"--saved_model={run / 'saved_model'}", *flags]) == 2
     assert "(None, 12, 12, 1)" in capsys.readouterr().err
@@ -149,13 +149,13 @@ def test_help_needs_no_tensorflow():
 
 
 def changed(run, folder, name, change):
-    """A copy of a run with something else in one of its files."""
+    """Copies a run and changes one of its files."""
     shutil.copytree(run, folder)
     (folder / name).write_text(change((folder / name).read_text()))
     return folder
 
 
-def test_other_data_are_told(run, tmp_path, capsys):
+def test_other_data_give_a_warning(run, tmp_path, capsys):
     assert "other_data" not in evaluated(capsys, f"--saved_model={run}")
     other_seed = "--gin.multi_digits.MultiDigits.data_seed=1"
     with pytest.warns(UserWarning, match="The data differ from those of the run"):
@@ -163,7 +163,7 @@ def test_other_data_are_told(run, tmp_path, capsys):
     names = [line.partition(":")[0] for line in found["other_data"]]
     assert names == ["test", "train", "validation"]
 
-    # In the same place, with the same configuration.
+    # Changed data with the same configuration.
     told = json.loads((run / "result.json").read_text())["data"]["test"]
     folder = changed(run, tmp_path / "run", "result.json", lambda t: t.replace(told, "others"))
     with pytest.warns(UserWarning, match="test: others in the folder"):
@@ -185,8 +185,8 @@ def test_files_of_another_run_are_refused(run, tmp_path, capsys, name, change):
     assert name in capsys.readouterr().err
 
 
-def test_a_table_is_evaluated_on_the_network_that_reads_its_numbers(tmp_path, capsys):
-    """Beside it stands one that reads its cells."""
+def test_table_is_evaluated_with_the_network_that_reads_numbers(tmp_path, capsys):
+    """The run also exports a network that reads the cells of the table."""
     rows = [f"{row * 7 % 60},{'yes' if row % 3 else 'no'},{row * row % 60}" for row in range(60)]
     (tmp_path / "table.csv").write_text("\n".join(["age,rich,height", *rows, ""]))
     (tmp_path / "table.gin").write_text(

@@ -1,4 +1,4 @@
-"""The figures of an exported network are those of the network itself."""
+"""Results of an exported network equal those of the network itself."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from tests.quick import some
 
 
 class Given(Workload):
-    """A workload of given tasks and one data set for all splits."""
+    """A workload of given tasks, with one dataset for all splits."""
 
     name = "given"
 
@@ -35,8 +35,8 @@ class Given(Workload):
     validation = test = train_evaluation
 
 
-def figures(network, used, examples):
-    """The figures of the network itself, in the form of `evaluate`."""
+def expected_results(network, used, examples):
+    """Returns the results of the network itself, in the form of `evaluate`, and its loss."""
     model = mtk.MultiTaskModel(network, used)
     model.compile()
     logs = model.evaluate(examples, verbose=0, return_dict=True)
@@ -50,7 +50,7 @@ def figures(network, used, examples):
 
 
 def check(network, used, examples, path, inputs=None):
-    expected, mean = figures(network, used, examples)
+    expected, mean = expected_results(network, used, examples)
     assert all(np.isfinite(list(of_task.values())).all() for of_task in expected.values())
     export(network, path / "saved_model", inputs)
     assert save_keras(network, path / "model.keras")
@@ -61,7 +61,7 @@ def check(network, used, examples, path, inputs=None):
             assert found["tasks"][task] == pytest.approx(metrics, rel=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Of a generator, when it ends.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # At the end of the generator.
 @pytest.mark.parametrize(
     "kind", some(["dense", "convolutional", "embedding", "attention"], ["dense"])
 )
@@ -87,20 +87,20 @@ def test_masked_padding_does_not_count(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mixed", [False, True])
-def test_tasks_with_inputs_of_their_own(tmp_path, mixed):
+def test_separate_inputs_and_mixed_batches(tmp_path, mixed):
     network = Transformer(9, 1, width=8, feed_forward_width=8, num_heads=2)
     rng = np.random.default_rng(0)
 
-    def share(size):
+    def sub_batch(size):
         ids = rng.integers(1, 9, (3, size, 5)).astype("int32")
         return {"source": ids[0], "target_in": ids[1]}, ids[2]
 
-    x, y = share(8)
+    x, y = sub_batch(8)
     network(x)
     if mixed:
         data = (x, y, rng.integers(0, 2, 8).astype("int32"))
     else:
-        data = {"de": (x, y), "fr": share(8)}
+        data = {"de": (x, y), "fr": sub_batch(8)}
     examples = tf.data.Dataset.from_tensor_slices(data).batch(5)
     spec = tf.TensorSpec((None, None), tf.int32)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -27,13 +27,13 @@ class Applied(keras.layers.Layer):
 
 
 @pytest.mark.slow
-def test_network_of_keras_layers_loads_where_this_package_is_not(tmp_path):
+def test_network_of_keras_layers_loads_without_this_package(tmp_path):
     network = lenet((20, 20, 1), ["left", "right"], channels=(2, 2))
     path = tmp_path / "model.keras"
     assert save_keras(network, path)
     x = np.random.default_rng(0).normal(size=(3, 20, 20, 1)).astype("float32")
     np.save(tmp_path / "x.npy", x)
-    # `-I` leaves out PYTHONPATH; None in place of a module makes its import an error.
+    # `-I` ignores PYTHONPATH; a module that is set to None cannot be imported.
     program = (
         "import sys; sys.modules['mtk'] = None\n"
         "import keras, numpy as np\n"
@@ -58,7 +58,7 @@ def test_round_trip(tmp_path, kind):
         np.testing.assert_array_equal(loaded(x, training=False)[task], value)
 
 
-def test_transformer_is_known_to_this_package(tmp_path):
+def test_transformer_round_trip(tmp_path):
     network = Transformer(9, 1, width=8, feed_forward_width=8, num_heads=2)
     x = {"source": IDS, "target_in": IDS}
     expected = network(x)
@@ -66,7 +66,7 @@ def test_transformer_is_known_to_this_package(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "model.keras")(x), expected)
 
 
-def test_network_of_a_whole_multi_task_model(tmp_path):
+def test_network_of_a_saved_multi_task_model(tmp_path):
     network, (x, *_) = NETWORKS["dense"](), batch("dense")
     loss = "sparse_categorical_crossentropy"
     model = mtk.MultiTaskModel(network, [mtk.Task("left", loss), mtk.Task("right", loss)])
@@ -86,7 +86,7 @@ def test_code_is_not_stored(tmp_path, layer):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_file_that_holds_code_is_refused(tmp_path):
+def test_file_that_contains_code_is_refused(tmp_path):
     inputs = keras.Input((3,))
     network = keras.Model(inputs, {"y": keras.layers.Lambda(lambda x: 2 * x)(inputs)})
     network.save(tmp_path / "code.keras")
@@ -105,7 +105,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
         load(path)
 
 
-def test_every_damage_of_a_keras_file_is_named_or_without_effect(tmp_path):
+def test_damaged_keras_file_is_refused_or_unaffected(tmp_path):
     path = tmp_path / "model.keras"
     save_keras(NETWORKS["dense"](), path)
     whole = path.read_bytes()
@@ -121,7 +121,7 @@ def test_every_damage_of_a_keras_file_is_named_or_without_effect(tmp_path):
             assert "model.keras' cannot be loaded" in str(error)  # noqa: PT017
 
 
-def test_archive_that_would_become_very_large(tmp_path):
+def test_archive_that_unpacks_to_a_very_large_size_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     save_keras(NETWORKS["dense"](), path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -130,8 +130,8 @@ def test_archive_that_would_become_very_large(tmp_path):
         load(path)
 
 
-def test_layers_that_are_larger_than_their_weights_are_not_made(tmp_path):
-    """Of a file of some kilobytes, with layers of 40 GB: nothing of them is made."""
+def test_layers_larger_than_their_weights_are_refused(tmp_path):
+    """A file of some kilobytes has layers of 40 GB, which are not allocated."""
     network = keras.Sequential([keras.Input((10,)), keras.layers.Dense(123, name="one")])
     assert save_keras(network, tmp_path / "model.keras")
     assert isinstance(load(tmp_path / "model.keras"), keras.Model)
@@ -151,7 +151,7 @@ class OutsideOfGraphs(keras.initializers.Initializer):
         return tf.ones(shape, dtype).numpy()
 
 
-def test_an_initializer_of_a_program_may_need_to_compute_at_once(tmp_path):
+def test_custom_initializer_may_need_eager_execution(tmp_path):
     network = keras.Sequential(
         [keras.Input((3,)), keras.layers.Dense(2, kernel_initializer=OutsideOfGraphs())]
     )

@@ -29,13 +29,13 @@ def specs(shape=(None, 3), dtype=tf.float32, name="a"):
         (tf.TensorSpec((None, 3)), "Received: 1 input"),
     ],
 )
-def test_data_that_do_not_fit_are_refused(made, given, message):
+def test_data_that_do_not_match_are_refused(made, given, message):
     with pytest.raises(ValueError, match=message):
         check_inputs(load(made), given)
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.uint8, tf.int64])
-def test_numbers_are_widened_as_keras_does(made, dtype):
+def test_numbers_are_cast_as_in_keras(made, dtype):
     network = load(made)
     check_inputs(network, specs(dtype=dtype))
     a = np.arange(6).reshape(2, 3)
@@ -72,7 +72,7 @@ PARTS = (
 
 
 def damaged(content):
-    """Yields what has become of a file: it is cut short, or bytes of it have changed."""
+    """Yields truncated contents, and contents with a changed byte."""
     for kept in (0, 1, len(content) // 2, len(content) - 1):
         yield content[:kept]
     for place in (0, len(content) // 3, len(content) // 2, len(content) - 1):
@@ -80,7 +80,7 @@ def damaged(content):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_damage_of_a_saved_model_is_named_or_without_effect(made, part):
+def test_damaged_saved_model_is_refused_or_unaffected(made, part):
     whole = (made / part).read_bytes()
     for content in damaged(whole):
         (made / part).write_bytes(content)
@@ -89,7 +89,7 @@ def test_every_damage_of_a_saved_model_is_named_or_without_effect(made, part):
         except ValueError as error:
             assert str(made) in str(error)  # noqa: PT017
             assert "damaged" in str(error) or "serving_default" in str(error)  # noqa: PT017
-        else:  # Nobody reads the one; the end of the other is the end of a line.
+        else:  # The fingerprint is not read; the JSON file ends with a newline.
             assert len(content) == len(whole) or part in ("fingerprint.pb", "assets.extra/mtk.json")
 
 
@@ -108,7 +108,7 @@ def test_saved_model_without_the_signature(tmp_path):
         load(tmp_path)
 
 
-def test_saved_model_made_elsewhere(tmp_path):
+def test_saved_model_of_another_program(tmp_path):
     module = tf.Module()
     module.double = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((None, 3), name="x")])
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.double})
@@ -116,7 +116,7 @@ def test_saved_model_made_elsewhere(tmp_path):
     np.testing.assert_array_equal(network(np.ones((2, 3), "float32"))["y"], np.full((2, 3), 2.0))
 
 
-def test_graph_that_is_too_large_is_not_read(tmp_path):
+def test_too_large_graph_is_refused(tmp_path):
     with (tmp_path / "saved_model.pb").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(ValueError, match=r"saved_model\.pb has more than"):

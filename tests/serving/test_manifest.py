@@ -12,7 +12,7 @@ def path(tmp_path):
     return tmp_path / "manifest.json"
 
 
-def test_first_session_stands_at_the_top_too(path):
+def test_first_session(path):
     manifest.begin(path, seed=7)
     found = json.loads(path.read_text())
     assert found["seed"] == 7
@@ -26,7 +26,7 @@ def test_first_session_stands_at_the_top_too(path):
     assert session["command"] == sys.orig_argv
 
 
-def test_resumed_session_tells_only_what_has_changed(path):
+def test_resumed_session_records_only_changes(path):
     manifest.begin(path, seed=7)
     manifest.begin(path, seed=7, first_step=120)
     first = json.loads(path.read_text())
@@ -41,7 +41,7 @@ def test_resumed_session_tells_only_what_has_changed(path):
     assert "host" not in found["sessions"][2]
 
 
-def test_throughput_goes_to_the_last_session(path):
+def test_throughput_is_recorded_in_the_last_session(path):
     manifest.begin(path, seed=0)
     manifest.begin(path, seed=0, first_step=5)
     manifest.end(path, {"steps_per_second": 2.5})
@@ -51,7 +51,7 @@ def test_throughput_goes_to_the_last_session(path):
 
 
 @pytest.mark.parametrize("content", ['{"seed": ', "", "[]", "{}", '{"sessions": []}', "3"])
-def test_damaged_manifest_is_put_aside(path, content):
+def test_damaged_manifest_is_renamed(path, content):
     path.write_text(content)
     for use in (lambda: manifest.end(path, {}), lambda: manifest.speed(path)):
         with pytest.warns(UserWarning, match=r"manifest\.json' is damaged"):
@@ -65,7 +65,7 @@ def test_damaged_manifest_is_put_aside(path, content):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A git checkout that the package seems to stand in, and a function that runs git there."""
+    """The folder of the package in a fake git checkout, and a function that runs git there."""
     package = tmp_path / "mtk"
     package.mkdir()
     (package / "__init__.py").write_text("")

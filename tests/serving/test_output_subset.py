@@ -1,4 +1,4 @@
-"""Auxiliary tasks are left out of what is exported."""
+"""Exports without auxiliary tasks."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ class Subclassed(keras.Model):
 
 
 @pytest.mark.parametrize("make", [functional, Subclassed])
-def test_outputs_that_stay_are_what_they_were(make):
+def test_kept_outputs_are_unchanged(make):
     network = make()
     expected = network({"x": X})
     kept = with_outputs(network, ["other", "main"])({"x": X})
@@ -37,13 +37,13 @@ def test_outputs_that_stay_are_what_they_were(make):
         np.testing.assert_array_equal(output, expected[name])
 
 
-def test_layers_of_auxiliary_tasks_are_gone():
+def test_layers_of_auxiliary_tasks_are_removed():
     names = {layer.name for layer in with_outputs(functional(), ["main"]).layers}
     assert {"trunk", "main"} <= names
     assert not names & {"other", "auxiliary"}
 
 
-def test_exports_leave_them_out(tmp_path):
+def test_exports_exclude_auxiliary_tasks(tmp_path):
     network = functional()
     export(network, tmp_path / "saved", tasks=["main"])
     served = tf.saved_model.load(str(tmp_path / "saved"))
@@ -60,7 +60,7 @@ def test_unknown_tasks_are_named(tasks, words):
         with_outputs(functional(), tasks)
 
 
-def test_one_tensor_has_nothing_to_leave_out():
+def test_single_output_tensor_is_refused():
     network = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     with pytest.raises(ValueError, match="not a dict"):
         with_outputs(network, ["main"])

@@ -20,8 +20,8 @@ def model():
 
 
 @pytest.fixture
-def recorded(monkeypatch):
-    """What the profiler is told, in order, without a profiler."""
+def profiler_calls(monkeypatch):
+    """The calls to a fake profiler, in order."""
     found = []
 
     class Trace:
@@ -50,28 +50,30 @@ STEPS = [(1, 1), (2, 3), (3, 4), (1, 6), (6, 6)]
 
 
 @pytest.mark.parametrize(("first", "last"), some(STEPS, [(3, 4)]))
-def test_exactly_these_steps(model, recorded, tmp_path, first, last):
+def test_profiles_exactly_the_given_steps(model, profiler_calls, tmp_path, first, last):
     fit(model, Profile(tmp_path, first, last))
     marks = [mark for step in range(first, last + 1) for mark in (step, -step)]
-    assert recorded == ["start", *marks, "stop"]
+    assert profiler_calls == ["start", *marks, "stop"]
 
 
-def test_training_that_ends_inside_the_window_closes_the_record(model, recorded, tmp_path):
+def test_training_that_ends_inside_the_window_stops_the_profiler(model, profiler_calls, tmp_path):
     fit(model, Profile(tmp_path, 5, 100))
-    assert recorded == ["start", 5, -5, 6, -6, "stop"]
+    assert profiler_calls == ["start", 5, -5, 6, -6, "stop"]
 
 
 @pytest.mark.slow
-def test_training_that_goes_on_inside_the_window_records_the_rest(model, recorded, tmp_path):
+def test_training_that_continues_inside_the_window_profiles_the_rest(
+    model, profiler_calls, tmp_path
+):
     fit(model, Profile(tmp_path, 1, 1))
-    recorded.clear()
+    profiler_calls.clear()
     fit(model, Profile(tmp_path, 2, 8), epochs=1)
-    assert recorded == ["start", 7, -7, 8, -8, "stop"]
+    assert profiler_calls == ["start", 7, -7, 8, -8, "stop"]
 
 
-def test_window_outside_of_the_training_records_nothing(model, recorded, tmp_path):
+def test_window_outside_of_the_training_profiles_nothing(model, profiler_calls, tmp_path):
     fit(model, Profile(tmp_path, 7, 9))
-    assert recorded == []
+    assert profiler_calls == []
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 3), (4, 3), (-1, -1)])
@@ -80,7 +82,7 @@ def test_steps_out_of_order_are_refused(tmp_path, first, last):
         Profile(tmp_path, first, last)
 
 
-def test_record_is_what_the_plugin_reads(model, tmp_path):
+def test_profile_can_be_read_by_the_plugin(model, tmp_path):
     fit(model, Profile(tmp_path, 2, 3), epochs=1)
     (record,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     content = record.read_bytes()

@@ -5,7 +5,7 @@ import pytest
 
 import mtk
 
-# What must be there whichever module is imported first.
+# Classes that must be registered whichever module is imported first.
 _CHECK = """
 import keras
 names = {name for name in keras.saving.get_custom_objects() if name.startswith("mtk>")}

@@ -8,7 +8,7 @@ from mtk.export import load
 
 
 @pytest.mark.slow
-def test_network_of_two_replicas_is_exported_as_of_one(tmp_path):
+def test_network_trained_on_two_replicas_is_exported(tmp_path):
     command = [sys.executable, "-m", "tests.serving.export_from_replicas", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

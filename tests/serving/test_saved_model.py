@@ -49,16 +49,16 @@ def test_signature_has_names_and_any_batch_size(tmp_path, structure, x, named, s
     assert set(found) == {"y"}
     expected = network(x, training=False)["y"]
     np.testing.assert_allclose(found["y"], expected[:size], rtol=1e-5, atol=1e-6)
-    # Loaded again it takes what the network took; the order of a list is kept.
+    # The loaded model takes the inputs of the network; the order of a list is kept.
     np.testing.assert_allclose(load(tmp_path / "made")(x)["y"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_network_of_one_tensor_calls_it_output(tmp_path, caplog):
+def test_single_output_is_named_output(tmp_path, caplog):
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with caplog.at_level("INFO", logger="tensorflow"):
         export(network, tmp_path)
         tf.get_logger().info("other")
-    # Not where TensorFlow wrote: that folder had another name.
+    # TensorFlow's message is not logged: it names a temporary folder.
     assert [record.getMessage() for record in caplog.records] == ["other"]
     serve = serving(tmp_path)
     ((name, _),) = serve.structured_input_signature[1].items()
@@ -66,7 +66,7 @@ def test_network_of_one_tensor_calls_it_output(tmp_path, caplog):
     np.testing.assert_allclose(load(tmp_path)(A), network(A), rtol=1e-5)
 
 
-def test_subclassed_network_is_told_its_inputs(tmp_path):
+def test_subclassed_network_needs_inputs(tmp_path):
     network = Subclassed()
     network(A)
     with pytest.raises(ValueError, match="element_spec"):
@@ -78,7 +78,7 @@ def test_subclassed_network_is_told_its_inputs(tmp_path):
     np.testing.assert_allclose(serve(**{name: A})["y"], network(A)["y"], rtol=1e-5)
 
 
-def test_inputs_of_one_name_are_refused(tmp_path):
+def test_inputs_with_the_same_name_are_refused(tmp_path):
     specs = [tf.TensorSpec((None, 3), name="a"), tf.TensorSpec((None, 3), name="a")]
     network = Subclassed()
     network(A)
@@ -114,7 +114,7 @@ def test_another_program_gets_the_same_outputs_from_a_moved_folder(
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
-def test_outputs_of_few_bits_are_widened(tmp_path, policy):
+def test_half_precision_outputs_are_cast_to_float32(tmp_path, policy):
     inputs = keras.Input((3,), name="x")
     hidden = keras.layers.Dense(4, dtype=policy)(inputs)
     network = keras.Model(inputs, {"y": keras.layers.Dense(2, dtype=policy)(hidden)})
@@ -125,7 +125,7 @@ def test_outputs_of_few_bits_are_widened(tmp_path, policy):
     np.testing.assert_array_equal(found, tf.cast(network(A)["y"], tf.float32))
 
 
-def test_masks_of_padding_survive(tmp_path):
+def test_padding_masks_are_kept(tmp_path):
     ids = keras.Input((None,), dtype="int32", name="ids")
     words = keras.layers.Embedding(5, 4, mask_zero=True)(ids)
     outputs = {
@@ -140,7 +140,7 @@ def test_masks_of_padding_survive(tmp_path):
     np.testing.assert_allclose(found["mood"], network(IDS)["mood"], rtol=1e-5, atol=1e-7)
 
 
-def test_export_replaces_and_a_failure_keeps_what_was_there(tmp_path, monkeypatch):
+def test_export_replaces_and_a_failure_keeps_the_old_export(tmp_path, monkeypatch):
     path = tmp_path / "made"
     first, second = functional("one"), functional("one")
     export(first, path)
@@ -157,7 +157,7 @@ def test_export_replaces_and_a_failure_keeps_what_was_there(tmp_path, monkeypatc
     np.testing.assert_allclose(serving(path)(a=A)["y"], second(A)["y"], rtol=1e-5)
 
 
-def test_nothing_stored_is_a_pickle(tmp_path):
+def test_no_pickle_is_written(tmp_path):
     export(functional("dict"), tmp_path / "made")
     names = {path.name.partition(".")[2] for path in (tmp_path / "made").rglob("*.*")}
     assert names == {"pb", "json", "index", "data-00000-of-00001", "extra"}
@@ -175,8 +175,8 @@ class Towers(keras.Model):
 
 
 @pytest.mark.parametrize("called", ["symbolically", "with arrays"])
-def test_a_subclassed_network_with_named_inputs(called, tmp_path):
-    """Called symbolically, Keras knows its inputs as a list, without their names."""
+def test_subclassed_network_with_named_inputs(called, tmp_path):
+    """After a symbolic call Keras knows its inputs as a list, without their names."""
     network = Towers()
     rows = {name: np.full((2, 3), value, "float32") for name, value in (("a", 1.0), ("b", 3.0))}
     given = {name: keras.Input((3,)) for name in rows} if called == "symbolically" else rows

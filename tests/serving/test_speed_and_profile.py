@@ -1,4 +1,4 @@
-"""What a run tells of its speed, and the window of `--profile_steps`, by the command itself."""
+"""The reported speed of a run, and the window of `--profile_steps`, in the train command."""
 
 import argparse
 import json
@@ -33,13 +33,13 @@ def records(folder):
 
 
 @pytest.mark.slow
-def test_run_with_a_profile_is_the_same_run(tmp_path, capsys):
+def test_run_with_a_profile_equals_a_run_without(tmp_path, capsys):
     with_profile, without = tmp_path / "with", tmp_path / "without"
     assert train.main([*TINY, f"--run_dir={with_profile}", "--profile_steps=4:5"]) == 0
     printed = capsys.readouterr().out
     assert len(records(with_profile)) == 1
 
-    # It tells its speed, beside the result and not in it.
+    # The speed is in the manifest and not in the result.
     (session,) = json.loads((with_profile / "manifest.json").read_text())["sessions"]
     speed = session["throughput"]
     assert speed["steps"] == 6
@@ -52,7 +52,7 @@ def test_run_with_a_profile_is_the_same_run(tmp_path, capsys):
     result = (with_profile / "result.json").read_text()
     assert "second" not in result
 
-    # Nothing else depends on the profiler, not even whether a start is the same run.
+    # Nothing else depends on the profiler, and the run is the same without it.
     assert train.main([*TINY, f"--run_dir={without}"]) == 0
     assert records(without) == []
     for name in ("result.json", "metrics.jsonl", "operative_config.gin"):
@@ -69,7 +69,7 @@ def test_window_beyond_the_run_is_refused_before_it_starts(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["", "10", "10:", ":20", "20:10", "0:3", "-1:3", "1:2:3", "a:b"])
-def test_no_window(text, capsys):
+def test_invalid_windows(text, capsys):
     with pytest.raises(SystemExit) as caught:
         train.main([f"--profile_steps={text}"])
     assert caught.value.code == 2
@@ -78,6 +78,6 @@ def test_no_window(text, capsys):
         flags.window(text)
 
 
-def test_windows():
+def test_valid_windows():
     assert flags.window("10:20") == (10, 20)
     assert flags.window("1:1") == (1, 1)

@@ -13,7 +13,7 @@ BATCHES = tf.data.Dataset.from_tensors(batch("dense")).repeat(8)
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when it is told to."""
+    """A fake clock that tests advance."""
 
     class Clock:
         now = 100.0
@@ -27,7 +27,7 @@ def clock(monkeypatch):
 
 
 class Takes(keras.callbacks.Callback):
-    """Lets each step take a second, each validation ten, and what is traced a hundred more."""
+    """Advances the clock by 1 s for an execution, 10 s for a validation, 100 s for a tracing."""
 
     def __init__(self, clock):
         super().__init__()
@@ -55,10 +55,10 @@ def trained(combiner, callbacks, fits=1, **options):
     ("fits", "options", "steps_each"),
     [slow((1, {}, 1)), slow((2, {}, 1)), (1, {"steps_per_execution": 4}, 4)],
 )
-def test_every_second_is_told_apart(clock, fits, options, steps_each):
+def test_report_by_phase(clock, fits, options, steps_each):
     found = Throughput(batch_size=12)
     trained(mtk.combiners.StaticWeights(), [Takes(clock), found], fits, **options)
-    # An execution takes a second, the one that is traced a hundred and one.
+    # An execution takes a second, and the traced one 101.
     executions = fits * 8 // steps_each
     report = found.report(checkpoints=0.5)
     assert report["steps"] == fits * 8
@@ -75,12 +75,12 @@ def test_every_second_is_told_apart(clock, fits, options, steps_each):
 
 
 @pytest.mark.slow
-def test_the_second_kind_of_step_is_traced_too(clock):
+def test_tracing_of_diagnostic_steps_is_counted(clock):
     found = Throughput(batch_size=12)
     model = mtk.MultiTaskModel(NETWORKS["dense"](), tasks(), mtk.combiners.RLW())
     model.compile(keras.optimizers.SGD(0.01))
     model.gradient_schedule.diagnostics_every = (
-        4  # Two of eight steps measure gradients, by a graph of their own.
+        4  # Two of eight steps measure gradients, in a separate graph.
     )
     model.fit(BATCHES, callbacks=[Takes(clock), found], verbose=0)
     assert model.tracings == 2
@@ -103,7 +103,7 @@ def test_report_while_training_and_before_the_second_step(clock):
     )
 
 
-def test_plain_keras_models_are_measured_too():
+def test_keras_models_are_measured():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     found = Throughput(batch_size=4)
