@@ -1,4 +1,4 @@
-"""Gradients of every kind, as jacobians `(K, P)`: one row per task."""
+"""Gradients of every kind, as Jacobians `(K, P)`: one row per task."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def _opposed(rng: np.random.Generator, num_tasks: int, size: int) -> np.ndarray:
 
 
 def jacobian(kind: str, num_tasks: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
-    """Returns a jacobian `(K, 12)`, or wider for many tasks, in float32."""
+    """Returns a Jacobian `(K, 12)`, or wider for many tasks, in float32."""
     rng = np.random.default_rng([seed, num_tasks])
     rows = KINDS[kind](rng, num_tasks, max(12, 3 * num_tasks // 2))
     return (rows * scale).astype(np.float32)

@@ -18,7 +18,7 @@ def lengths(rows: np.ndarray) -> np.ndarray:
 
 
 def dual_projection(rows: np.ndarray) -> np.ndarray:
-    """Moreau: the vector less its projection on the negative cone, by least squares."""
+    """Subtracts the projection on the negative cone (Moreau), computed by least squares."""
     mean = rows.mean(0)
     units = rows / np.maximum(lengths(rows), 1e-300)[:, None]
     size = np.linalg.norm(mean)

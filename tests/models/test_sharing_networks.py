@@ -29,7 +29,7 @@ def _inspected(name):
 
 
 def _of_layer(paths, layer):
-    """Which sublayers of a layer are among the paths."""
+    """Returns the names of the sublayers of a layer in the paths."""
     return {path.split("/")[1] for path in paths if path.startswith(f"{layer}/")}
 
 

@@ -64,7 +64,7 @@ def inspected(architecture, trunk):
 
 
 def parts_of(paths, layer):
-    """Which sublayers of a layer are among the paths."""
+    """Returns the names of the sublayers of a layer in the paths."""
     return {p.split(f"{layer}/", 1)[1].split("/")[0] for p in paths if f"{layer}/" in p}
 
 

@@ -65,7 +65,7 @@ class Session:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(BY_NAME, QUICK))
-def test_resumed_equals_undisturbed(tiny, tmp_path, monkeypatch, name):
+def test_resumed_training_equals_uninterrupted_training(tiny, tmp_path, monkeypatch, name):
     session = Session(tiny(), combiner_of(name))
     values, record, selection = session.go_on(tmp_path / "undisturbed")
     for step in (6, 10):

@@ -72,7 +72,7 @@ def test_network_without_shared_variables_is_refused(combiner):
 
 
 def trained_in_phases(combiner):
-    """Trains with a frozen trunk, then all; returns a head after the first, the trunk's change."""
+    """Trains the heads only, then all; returns a head in between and the change of the trunk."""
     keras.utils.set_random_seed(0)
     model = compiled(combiner, network=networks.dense())
     trunk = [model.get_layer(name) for name in ("trunk", "norm")]

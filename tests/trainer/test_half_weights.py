@@ -44,7 +44,7 @@ class ByGradients(Combiner):
         return Combined(weighted_sum(task_gradients, weights), weights)
 
 
-WAYS = {
+VARIANTS = {
     "gramian": (ByGramian, 1),
     "every_second": (lambda: ByGramian(update_every=2), 1),
     "losses": (ByLosses, 1),
@@ -62,8 +62,10 @@ WAYS = {
 QUICK = ["representation in parts"]
 
 
-def fits(kind, way):
-    return (kind.parts or "parts" not in way) and (kind.features or "representation" not in way)
+def fits(kind, variant):
+    return (kind.parts or "parts" not in variant) and (
+        kind.features or "representation" not in variant
+    )
 
 
 def trained(kind, combiner, micro_batches):
@@ -83,10 +85,10 @@ def static(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "way"), zoo.each_way_once(list(WAYS), fits, quick=QUICK, on_each=2)
+    ("kind", "variant"), zoo.each_way_once(list(VARIANTS), fits, quick=QUICK, on_each=2)
 )
-def test_fifty_steps_of_adam_equal_static_weights(kind, way):
-    make, micro_batches = WAYS[way]
+def test_fifty_steps_of_adam_equal_static_weights(kind, variant):
+    make, micro_batches = VARIANTS[variant]
     # Micro-batches are compared with the whole batch, too.
     expected = static(kind)
     if micro_batches > 1:

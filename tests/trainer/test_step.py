@@ -57,7 +57,7 @@ LOSS_COMBINERS = [
 
 
 @pytest.mark.parametrize("name", some([case.name for case in CASES], LOSS_COMBINERS))
-def test_structure_is_analysed_before_a_step_is_traced(name, monkeypatch):
+def test_structure_is_analyzed_before_a_step_is_traced(name, monkeypatch):
     """The analysis traces a function, which is impossible inside a step on replicas."""
     read, inside = mtk.MultiTaskModel._read_structure, []
 

@@ -63,7 +63,7 @@ class Own(keras.metrics.MeanMetricWrapper):
     [("mae", False), (keras.metrics.R2Score, True), (Own, True)],
     ids=str,
 )
-def test_evaluation_analyses_the_graph_only_if_needed(metric, is_read):
+def test_evaluation_analyzes_the_graph_only_if_needed(metric, is_read):
     """Losses do not need it, nor do metrics whose variables exist."""
     x = keras.Input((6,))
     model = mtk.MultiTaskModel(keras.Model(x, {"a": layers.Dense(1, name="a")(x)}))
