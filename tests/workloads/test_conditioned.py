@@ -9,7 +9,7 @@ from mtk.workloads import Conditioned, Workload
 
 
 class Numbers(Workload):
-    """Two tasks; what it is asked about a network depends on what the network reads."""
+    """Two tasks with data that depend on nothing."""
 
     name, num_train = "numbers", 8
     tasks = [Task("a", "mse"), Task("b", "mse")]
@@ -33,12 +33,12 @@ class Numbers(Workload):
         return {"a": {"mean": float(tf.reduce_mean(network(tf.ones((2, 3)))["a"]))}}
 
 
-def of(workload, **options):
+def conditioned(workload, **options):
     return Conditioned(lambda: workload, ["trunk"], hidden=4, **options)
 
 
-def test_evaluation_is_at_the_preference_and_training_leaves_it_open():
-    workload = of(Numbers(), preference={"a": 3, "b": 1})
+def test_evaluation_uses_the_preference_and_training_does_not():
+    workload = conditioned(Numbers(), preference={"a": 3, "b": 1})
     network = workload.network(seed=0)
     network.set_weights([w + 0.1 for w in network.get_weights()])
     for batches in (workload.validation(5), workload.test(5), workload.train_evaluation(5)):
@@ -52,7 +52,7 @@ def test_evaluation_is_at_the_preference_and_training_leaves_it_open():
     assert workload.fingerprint() == workload.workload.fingerprint()
 
 
-def test_tasks_with_inputs_of_their_own_are_refused():
+def test_inputs_per_task_raise():
     class Own(Numbers):
         def train_evaluation(self, batch_size):
             return (
@@ -60,4 +60,4 @@ def test_tasks_with_inputs_of_their_own_are_refused():
             )
 
     with pytest.raises(ValueError, match="not \\(x, y\\)"):
-        of(Own()).train_evaluation(2)
+        conditioned(Own()).train_evaluation(2)

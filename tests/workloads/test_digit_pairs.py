@@ -14,7 +14,7 @@ class Tiny(DigitPairs):
 
 
 def pairs(number: int, first: int = 0) -> Pairs:
-    """Pair number i is an image of the value i, with the labels i and i + 100."""
+    """Pair i is an image of the value i, with the labels i and i + 100."""
     ids = np.arange(first, first + number)
     images = np.broadcast_to(ids.astype(np.uint8)[:, None, None], (number, 3, 3))
     return Pairs(images, ids.astype(np.int32), ids.astype(np.int32) + 100)
@@ -50,13 +50,13 @@ def test_evaluation_reads_each_split_once_in_order(workload, batch_size):
     assert ids(workload.test(batch_size)) == list(range(40, 44))
 
 
-def test_an_epoch_of_training_reads_the_training_split(workload):
+def test_training_epoch_reads_the_whole_training_split(workload):
     assert sorted(ids(workload.train(5, 2, seed=0))) == list(range(10))
     assert ids(workload.train(5, 20, seed=0)) != ids(workload.train(5, 20, seed=1))
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 5, 6])
-def test_training_resumes_with_the_tail(workload, first_step):
+def test_training_resumes_at_first_step(workload, first_step):
     whole = read(workload.train(4, 6, seed=3))
     tail = read(workload.train(4, 6, seed=3, first_step=first_step))
     tf.nest.map_structure(np.testing.assert_array_equal, tail, whole[first_step:])
@@ -68,11 +68,11 @@ def test_steps_per_epoch(workload):
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 11])
-def test_a_batch_size_that_does_not_fit(workload, batch_size):
+def test_batch_size_out_of_range_raises(workload, batch_size):
     with pytest.raises(ValueError, match=r"1 \.\.\. 10, the size of tiny's training split"):
         workload.steps_per_epoch(batch_size)
 
 
-def test_a_training_split_without_labels():
+def test_training_split_without_labels_raises():
     with pytest.raises(ValueError, match="has a label for: left, right"):
         Tiny(pairs(0), pairs(5), pairs(4), 0.0, 1.0)

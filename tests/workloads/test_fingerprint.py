@@ -1,4 +1,4 @@
-"""What tells the data of a workload from others: the same for equal data, another for others."""
+"""Fingerprints of workloads are equal for equal data, and differ otherwise."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Own(Workload):
-    """A user's workload that says nothing of fingerprints."""
+    """A user's workload that does not define `fingerprint`."""
 
     name = "own"
 
@@ -95,14 +95,16 @@ def differing(one, other):
 
 
 @pytest.mark.parametrize("make", [own, digits, scenes])
-def test_the_split_that_was_changed_is_named(make):
+def test_fingerprint_differs_only_in_the_changed_split(make):
     assert differing(make(), make()) == []
     for name in SPLITS:
         assert differing(make(), make(changed=name)) == [name]
 
 
-def test_a_sample_finds_what_it_reads_and_the_length():
+def test_fingerprint_of_a_user_workload_covers_a_sample_and_the_length():
     assert differing(own(), own(changed="train", place=1023)) == ["train"]
-    assert differing(own(), own(changed="train", place=1024)) == []  # As is documented.
+    assert (
+        differing(own(), own(changed="train", place=1024)) == []
+    )  # As documented: only the first rows are hashed.
     assert differing(own(), own(sizes=(1800, 20, 20))) == ["train"]
     assert differing(own(), own(sizes=(1500, 20, 21))) == ["test"]

@@ -30,8 +30,8 @@ def test_sizes_and_values(workload):
             assert set(labels[task].tolist()) == set(range(10))
 
 
-def test_no_digit_stands_in_two_splits(monkeypatch):
-    """Digits whose label is their number show where each one goes, on either side."""
+def test_splits_share_no_digit(monkeypatch):
+    """Digits are labelled by their index, so that each can be found in either position."""
     numbers = np.arange(1797)
     numbered = Digits(np.zeros((1797, 8, 8), np.uint8), numbers.astype(np.int32))
     monkeypatch.setattr("mtk.workloads.multi_digits.load_digits", lambda: numbered)
@@ -45,7 +45,7 @@ def test_no_digit_stands_in_two_splits(monkeypatch):
     assert set.union(*found) == set(numbers.tolist())
 
 
-def test_the_data_seed_draws_the_data():
+def test_data_depends_on_the_data_seed():
     one, same, other = (
         whole(MultiDigits(partners=1, data_seed=seed).test(500))[0] for seed in (0, 0, 1)
     )
@@ -54,7 +54,7 @@ def test_the_data_seed_draws_the_data():
 
 
 @pytest.mark.parametrize("offset", [2, 4, 6])
-def test_the_network_fits_the_images(offset):
+def test_network_accepts_the_images(offset):
     workload = MultiDigits(offset=offset, partners=1, channels=(4, 4), units=8, dropout=0.3)
     network = workload.network(seed=0)
     assert network.input_shape == (None, 8 + offset, 8 + offset, 1)
@@ -64,18 +64,18 @@ def test_the_network_fits_the_images(offset):
     assert network.get_layer("left_hidden").units == 8
 
 
-def test_an_offset_that_leaves_too_small_an_image():
+def test_too_large_offset_raises():
     with pytest.raises(ValueError, match=r"9x9 pixels is too small.*10x10"):
         MultiDigits(offset=1, partners=1).network()
 
 
-def test_networks_are_new_and_seeded(workload):
+def test_networks_are_built_anew_from_the_seed(workload):
     one, same, other = (workload.network(seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
     assert not np.array_equal(one[0], other[0])
 
 
-def test_it_learns_in_seconds(workload):
+def test_network_learns(workload):
     network = workload.network(seed=0)
     network.compile(
         keras.optimizers.SGD(0.1, momentum=0.8),

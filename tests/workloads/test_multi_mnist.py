@@ -37,13 +37,13 @@ def test_sizes_and_values(npz):
         assert images.shape == (number, 28, 28, 1)
         assert images.dtype == np.float32
         assert labels["left"].shape == labels["right"].shape == (number,)
-        # The canvas is two pixels larger than what is drawn on it: its last row is dark.
+        # The canvas is two pixels larger than the digits: its last row is 0.
         assert images.min() == pytest.approx(-MEAN / DEVIATION, abs=1e-5)
         assert images.max() <= (1 - MEAN) / DEVIATION + 1e-5
 
 
-def test_no_digit_stands_in_two_splits(monkeypatch):
-    """Digits whose label is their number show where each one goes, on either side."""
+def test_splits_share_no_digit(monkeypatch):
+    """Digits are labelled by their index, so that each can be found in either position."""
 
     def numbered(first, number):
         labels = np.arange(first, first + number, dtype=np.int32)
@@ -62,13 +62,15 @@ def test_no_digit_stands_in_two_splits(monkeypatch):
     assert found[0] | found[1] == set(range(100))
 
 
-def test_where_the_digits_are_put(monkeypatch):
-    """Bars in rows 14 and 15 of the digits, in a column that tells which digit it is.
+def test_positions_of_the_two_digits(monkeypatch):
+    """Digits with bars in rows 14 and 15, in a column that identifies the digit.
 
-    By hand: row r of the result shows row (2r + 1) * 36 // 56 of the canvas, so rows 11, 12, 15 and
-    16 show 14, 16, 19 and 21. The left bar is in rows 14 and 15, of which row 11 shows the first;
-    the right bar is in rows 20 and 21, of which row 16 shows the second. Columns 4 and 10 are shown
-    by columns 3 and 8, or 6 further to the right, as 10 and 16, by columns 8 and 12.
+    Computed by hand: row r of the result shows row (2r + 1) * 36
+
+    56 of the canvas, so rows 11, 12, 15 and 16 show 14, 16, 19 and 21. The left bar is in rows 14
+    and 15, of which row 11 shows the first; the right bar is in rows 20 and 21, of which row 16
+    shows the second. Columns 4 and 10 are shown by columns 3 and 8; 6 further to the right, at 10
+    and 16, by columns 8 and 12.
     """
     images = np.zeros((2, 28, 28), np.uint8)
     images[0, 14:16, 4] = 255
@@ -83,7 +85,7 @@ def test_where_the_digits_are_put(monkeypatch):
         assert bright == {(11, (3, 8)[left]), (16, (8, 12)[right])}
 
 
-def test_the_network(npz):
+def test_network_outputs(npz):
     workload = MultiMNIST(npz, dropout=0.2, num_validation=10)
     network = workload.network(seed=0)
     assert network.count_params() == 27_450
@@ -94,7 +96,7 @@ def test_the_network(npz):
     assert np.isfinite(outputs["left"]).all()
 
 
-def test_a_network_that_shares_in_another_way(npz):
+def test_other_architecture(npz):
     workload = MultiMNIST(npz, dropout=0.2, network=sharing.cross_stitch, num_validation=10)
     network = workload.network(seed=0)
     assert network.name == "cross_stitch"
@@ -103,7 +105,7 @@ def test_a_network_that_shares_in_another_way(npz):
     assert network.get_layer("left_dropout").rate == 0.2
 
 
-def test_the_data_seed_draws_the_data(npz):
+def test_data_depends_on_the_data_seed(npz):
     one, same, other = (
         whole(MultiMNIST(npz, num_validation=10, data_seed=seed).validation(99))[0]
         for seed in (0, 0, 1)
@@ -113,11 +115,11 @@ def test_the_data_seed_draws_the_data(npz):
 
 
 @pytest.mark.parametrize("num_validation", [0, 50, 51])
-def test_a_validation_split_that_does_not_fit(npz, num_validation):
+def test_invalid_size_of_the_validation_split_raises(npz, num_validation):
     with pytest.raises(ValueError, match="`num_validation` must be above 0 .* 50"):
         MultiMNIST(npz, num_validation=num_validation)
 
 
-def test_a_missing_folder():
+def test_missing_folder_raises():
     with pytest.raises(ValueError, match="No MNIST at /nowhere"):
         MultiMNIST("/nowhere")

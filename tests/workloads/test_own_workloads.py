@@ -1,4 +1,4 @@
-"""A workload of one's own, from arrays or data sets, in a few lines."""
+"""User-defined workloads from arrays, from data sets, or as a subclass of `Workload`."""
 
 import copy
 import json
@@ -48,22 +48,22 @@ def rows_of(batches):
     return np.concatenate([np.asarray(batch[0]) for batch in batches])
 
 
-def test_batches_in_order_are_made_once():
-    """A run evaluates them many times, and to trace a pipeline takes as long as many steps."""
+def test_evaluation_batches_are_cached():
+    """A run evaluates many times, and tracing an input pipeline takes as long as many steps."""
     made = arrays()
     assert made.validation(10) is made.validation(10)
     parts = (made.validation(10), made.validation(5), made.test(10), made.train_evaluation(10))
     assert len({id(batches) for batches in parts}) == len(parts)
 
 
-def test_a_workload_that_was_read_can_be_copied():
+def test_workload_can_be_copied_after_it_was_read():
     made = arrays()
     rows = rows_of(made.validation(10))
     np.testing.assert_array_equal(rows_of(copy.deepcopy(made).validation(10)), rows)
 
 
-def test_arrays_have_the_types_that_fit_gives_them(tmp_path):
-    """A function of the user's may subtract labels from predictions."""
+def test_arrays_are_cast_as_in_fit(tmp_path):
+    """float32 and int32, as in `Model.fit`: user code may subtract labels from predictions."""
     np.save(tmp_path / "x.npy", X.astype("float64"))
     on_disk = np.load(tmp_path / "x.npy", mmap_mode="r")
     for x in (X.astype("float64"), X.astype("float16"), on_disk):
@@ -76,7 +76,7 @@ def test_arrays_have_the_types_that_fit_gives_them(tmp_path):
 
 
 @pytest.mark.parametrize("make", [slow(arrays), datasets])
-def test_run_reaches_its_result(make, tmp_path):
+def test_run_writes_its_result(make, tmp_path):
     result = mtk.experiment.run(
         make,
         tmp_path / "run",
@@ -90,7 +90,7 @@ def test_run_reaches_its_result(make, tmp_path):
 
 
 @pytest.mark.parametrize("make", [slow(arrays), datasets])
-def test_order_is_that_of_seed_and_step(make):
+def test_order_is_a_function_of_seed_and_step(make):
     data = make()
     whole = list(data.train(7, 12, seed=3))
     assert len(whole) == 12
@@ -102,7 +102,7 @@ def test_order_is_that_of_seed_and_step(make):
 
 
 @pytest.mark.parametrize("make", [arrays, datasets])
-def test_every_example_once_an_epoch_and_splits_apart(make):
+def test_splits_are_disjoint_and_an_epoch_reads_each_example_once(make):
     data = make()
     splits = [
         rows_of(data.train_evaluation(16)),
@@ -115,7 +115,7 @@ def test_every_example_once_an_epoch_and_splits_apart(make):
     assert len(np.unique(one_epoch, axis=0)) == len(one_epoch)
 
 
-def test_seed_decides_the_initial_weights():
+def test_initial_weights_depend_on_the_seed():
     one, two, other = (arrays().network(seed).get_weights() for seed in (1, 1, 2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -124,7 +124,7 @@ def test_seed_decides_the_initial_weights():
     assert seeded.network(5) == 5
 
 
-def test_masks_and_lists_and_prepared_batches():
+def test_lists_with_masks_and_a_prepare_function():
     mask = {"size": np.ones(60), "kind": np.zeros(60)}
     data = Arrays(
         network,
@@ -151,12 +151,12 @@ def test_masks_and_lists_and_prepared_batches():
         ({"train": (X.tolist(), Y)}, r"single number\. .* as `np.array"),
     ],
 )
-def test_wrong_arrays_are_named(changed, words):
+def test_invalid_arrays_raise(changed, words):
     with pytest.raises(ValueError, match=words):
         arrays(**changed)
 
 
-def test_wrong_data_sets_are_named():
+def test_invalid_data_sets_raise():
     with pytest.raises(ValueError, match="train data set never ends"):
         datasets(train=examples(slice(0, 40)).repeat())
     for other in ((X, Y), iter([(X, Y)])):
@@ -169,7 +169,7 @@ def test_wrong_data_sets_are_named():
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_batches_in_the_place_of_examples_are_named(split):
+def test_batched_data_sets_raise(split):
     batched = {split: examples(slice(0, 20)).batch(10)}
     with pytest.raises(ValueError, match=rf"{split} data set is batched.*without `batch\(\)`"):
         datasets(**batched, **({"num_train": 40} if split == "train" else {})).network()
@@ -188,7 +188,7 @@ class Own(mtk.workloads.Workload):
         return network()
 
 
-def test_a_class_needs_the_network_and_the_data_and_nothing_else():
+def test_subclass_needs_only_network_and_data():
     parts = [
         tf.nest.map_structure(lambda a, r=r: a[r], (X, Y)) for r in np.split(range(60), [40, 50])
     ]

@@ -1,4 +1,4 @@
-"""Tables: what is read, and what is refused."""
+"""Workloads of tables (CSV): reading, scaling, serving and errors."""
 
 import codecs
 import csv
@@ -60,8 +60,8 @@ def test_rows_are_split_and_scaled(path):
     }
 
 
-def test_columns_that_are_not_read_take_no_memory(tmp_path):
-    """A small file may unpack to very many rows."""
+def test_unused_columns_use_no_memory(tmp_path):
+    """A small compressed file may contain very many rows."""
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress(("age,text\n" + f"1,{'x' * 1000}\n" * 20_000).encode()))
     tracemalloc.start()
@@ -71,7 +71,7 @@ def test_columns_that_are_not_read_take_no_memory(tmp_path):
     assert peak < 2_000_000
 
 
-def test_a_network_that_shares_in_another_way(path):
+def test_other_architecture(path):
     table = Table(str(path), **GIVEN, dropout=0.3, network=sharing.cgc)
     network = table.network(0)
     assert network.name == "cgc"
@@ -80,7 +80,7 @@ def test_a_network_that_shares_in_another_way(path):
     assert [getattr(x, "units", getattr(x, "rate", None)) for x in expert.layers] == [4, 0.3] * 2
 
 
-def test_a_compressed_table_is_the_same(path, tmp_path):
+def test_compressed_table_gives_the_same_data(path, tmp_path):
     (tmp_path / "table.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
     whole, packed = Table(str(path), **GIVEN), Table(str(tmp_path / "table.csv.gz"), **GIVEN)
     assert dict(whole.fingerprint()) == dict(packed.fingerprint())
@@ -119,7 +119,7 @@ def test_a_compressed_table_is_the_same(path, tmp_path):
         ({"dropout": 1.5}, "dropout"),
     ],
 )
-def test_bad_tables(path, change, named):
+def test_invalid_arguments_raise(path, change, named):
     with pytest.raises(ValueError, match=named):
         Table(str(path), **{**GIVEN, **change})
 
@@ -137,7 +137,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_files_that_are_no_tables_are_named(tmp_path, name):
+def test_unreadable_files_raise(tmp_path, name):
     (tmp_path / name).write_bytes(UNREADABLE[name])
     with pytest.raises(ValueError, match=name):
         Table(str(tmp_path / name), **GIVEN)
@@ -154,19 +154,19 @@ def test_files_that_are_no_tables_are_named(tmp_path, name):
         (lambda text: text + "1,2,3,4,5,6,7\n", "line 52 has 7 cells"),
     ],
 )
-def test_cells_that_no_name_belongs_to_are_not_dropped(path, change, named):
+def test_malformed_rows_raise(path, change, named):
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=named):
         Table(str(path), **GIVEN)
 
 
-def test_a_mark_of_the_byte_order_is_no_part_of_a_name(path):
+def test_byte_order_mark_is_ignored(path):
     before = dict(Table(str(path), **GIVEN).fingerprint())
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     assert dict(Table(str(path), **GIVEN).fingerprint()) == before
 
 
-def test_no_table(tmp_path):
+def test_missing_or_empty_table_raises(tmp_path):
     with pytest.raises(ValueError, match="There is no table"):
         Table(str(tmp_path / "none.csv"), **GIVEN)
     (tmp_path / "empty.csv").write_text("")
@@ -211,7 +211,7 @@ def number(cell):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_missing_cells_are_means_and_missing_labels(tmp_path, seed):
+def test_missing_cells_are_imputed_and_missing_labels_masked(tmp_path, seed):
     arguments, cells = messy(tmp_path, seed)
     table = Table(**arguments)
     rows = split(60, (36, 12, 12), 0)[0]
@@ -242,7 +242,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("seed", "share"), [(0, None), *OTHERS])
-def test_a_table_is_served_as_its_cells_stand(seed, share, tmp_path):
+def test_served_model_takes_raw_cells(seed, share, tmp_path):
     arguments, cells = messy(tmp_path, seed)
     make = functools.partial(Table, **arguments, network=share)
     lengths = experiment.Training(epochs=1)
@@ -258,7 +258,7 @@ def test_a_table_is_served_as_its_cells_stand(seed, share, tmp_path):
         "42": tf.constant([cells["42"][k] for k in rows]),
     }
     told = load.signatures["serving_default"](**given)
-    # As the run has measured them, on the same rows.
+    # Equal to the metrics of the run on the same rows.
     labels = [cells["kind_type"][k] for k in rows]
     right = np.mean(np.array(KINDS)[np.argmax(told["kind_type"], 1)] == labels)
     assert right == pytest.approx(result["test"]["tasks"]["kind_type"]["accuracy"])
@@ -274,7 +274,7 @@ def test_a_table_is_served_as_its_cells_stand(seed, share, tmp_path):
     assert error == pytest.approx(absolute, rel=1e-4)
 
 
-def test_a_text_that_was_not_in_the_table_is_served_too(tmp_path):
+def test_unknown_category_is_served(tmp_path):
     table = Table(**messy(tmp_path, 0)[0])
     served = table.serving(table.network(0))["cells"]
     given = {name: tf.constant([math.nan], tf.float64) for name in ("floor_area__m__", "age")}
@@ -283,7 +283,7 @@ def test_a_text_that_was_not_in_the_table_is_served_too(tmp_path):
         assert np.isfinite(values).all()
 
 
-def test_a_column_without_a_number_is_named(path):
+def test_column_without_numbers_raises(path):
     path.write_text("age,rich\n" + ",yes\nNA,no\n" * 10)
     given = {"numbers": ["age"], "categories": [], "targets": {"rich": "yes"}}
     with pytest.raises(ValueError, match="'age' has no number in the training rows"):
@@ -297,28 +297,28 @@ def one_column(path, column):
 
 
 @pytest.mark.parametrize("cell", ["1_000", "1,5", "1.234,5", "12%", "$5", "2020-01-01", "1 000"])
-def test_a_cell_that_is_no_number_is_named(path, cell):
+def test_cell_that_is_not_a_number_raises(path, cell):
     one_column(path, ["1", "2"] * 10 + [f'"{cell}"'])
     with pytest.raises(ValueError, match=re.escape(repr(cell))):
         Table(str(path), ["it"], targets={"other": "a"})
 
 
 @pytest.mark.parametrize("cell", ["1e39", "-1e200", "inf", "-Infinity", "1e400"])
-def test_a_number_that_is_too_large_is_named(path, cell):
+def test_too_large_number_raises(path, cell):
     one_column(path, ["1", "2"] * 10 + [cell])
     with pytest.raises(ValueError, match="'it' has numbers that are not finite, or larger"):
         Table(str(path), ["it"], targets={"other": "a"})
 
 
 @pytest.mark.parametrize("constant", ["0.1", "3.3", "-0.7", "1e12", "1e-30", "123456.789"])
-def test_a_column_that_never_changes_counts_as_zero(path, constant):
-    """The mean of equal numbers is rounded, and so their deviation is not always 0."""
+def test_constant_column_becomes_zero(path, constant):
+    """The mean of equal numbers is rounded, so that their deviation is not always 0."""
     one_column(path, [constant] * 50)
     table = Table(str(path), ["it"], targets={"other": "a"})
     assert not np.any(next(iter(table.train_evaluation(50)))[0]["numbers"])
 
 
-def test_blanks_around_cells_do_not_count(path):
+def test_blanks_around_cells_are_stripped(path):
     before = dict(Table(str(path), **GIVEN).fingerprint())
     path.write_text(path.read_text().replace(",", "\t ,").replace("\n", "  \n"))
     assert dict(Table(str(path), **GIVEN).fingerprint()) == before
@@ -327,7 +327,7 @@ def test_blanks_around_cells_do_not_count(path):
 @pytest.mark.parametrize(
     ("mean", "deviation"), [(0, 1), (1.7e9, 40), (1e12, 1), (-3e15, 50), (2e-20, 1e-21)]
 )
-def test_numbers_far_from_zero_are_served_as_trained(path, mean, deviation):
+def test_serving_equals_training_for_numbers_of_any_magnitude(path, mean, deviation):
     numbers = np.random.default_rng(0).normal(mean, deviation, 50)
     path.write_text(
         "\n".join(["it,kind,other", *(f"{x!r}, {'ab'[x > mean]},{x!r}" for x in numbers.tolist())])
@@ -339,7 +339,7 @@ def test_numbers_far_from_zero_are_served_as_trained(path, mean, deviation):
     scaled = network(x)["other"][:, 0].numpy().astype(float)
     expected = scaled * numbers[rows].std() + numbers[rows].mean()
     kinds = tf.constant(["ab"[int(each > mean)] for each in numbers[rows]])
-    # As they stand in the table, or without its blanks.
+    # Categories as in the table, with a leading blank, or without it.
     for blank in ("", " "):
         cells = {"it": tf.constant(numbers[rows]), "kind": blank + kinds}
         served = table.serving(network)["cells"].predict(cells)["other"]
@@ -348,8 +348,8 @@ def test_numbers_far_from_zero_are_served_as_trained(path, mean, deviation):
 
 @pytest.mark.parametrize("target", ["rich", "kind", "height"])
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_split_without_a_label_of_a_target_is_named(path, place, target):
-    """Not at the end of a run, when there is no step to select."""
+def test_split_without_labels_of_a_target_raises(path, place, target):
+    """Raised on construction, not only after training when no step can be selected."""
     columns = {
         "age": [f"{row}" for row in range(50)],
         "rich": ["yes", "no"] * 25,
@@ -373,7 +373,7 @@ def test_a_split_without_a_label_of_a_target_is_named(path, place, target):
         table()
 
 
-def test_a_table_need_not_have_columns_of_both_kinds(path):
+def test_either_kind_of_input_columns_may_be_missing(path):
     one_column(path, ["1", "2"] * 10)
     for given in ({"numbers": ["it"]}, {"categories": ["it"]}):
         table = Table(str(path), **given, targets={"other": "a"})
