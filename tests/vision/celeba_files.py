@@ -1,4 +1,4 @@
-"""CelebA's files as the download has them, with faces of known colours and attributes."""
+"""CelebA's files as downloaded, with synthetic faces of known colours and attributes."""
 
 import io
 import zipfile
@@ -9,7 +9,7 @@ from PIL import Image
 
 from mtk.data.celeba import open_arrays
 
-# As the header of the official file has them.
+# As in the header of the official file.
 HEADER = (
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose "
     "Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee "
@@ -18,22 +18,22 @@ HEADER = (
     "Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young"
 )
 NAMES = HEADER.split()
-# Training, test and validation, not in this order.
+# 0: training, 1: validation, 2: test.
 PARTITION = [0, 2, 0, 1, 0, 2, 1, 0, 0, 0]
 
 
 def file_name(number: int) -> str:
-    """Images are counted from 1."""
+    """Returns the name of an image file; numbers in names start at 1."""
     return f"{number + 1:06}.jpg"
 
 
 def has(number: int, column: int) -> bool:
-    """Whether a face has an attribute: the digits of its number in base two, shifted and mixed."""
+    """Returns whether a face has an attribute, from the mixed bits of its number."""
     return (7 * (number + 1) + 5 * column + number * column) % 3 == 0
 
 
 def colours(number: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """The colours of a face's left and right half."""
+    """Returns the colours of a face's left and right half."""
     return (6 * number, 100, 255 - 6 * number), (240 - 6 * number, 6 * number, 90)
 
 
@@ -55,7 +55,7 @@ def attribute_lines(number: int) -> list[str]:
 
 
 def write(folder: Path, number: int = 10, archive: bool = False) -> Path:
-    """Writes the files of the first faces and returns their folder."""
+    """Writes the files of the first `number` faces and returns their folder."""
     folder.mkdir(parents=True, exist_ok=True)
     attributes = "\n".join(attribute_lines(number)) + "\n"
     (folder / "list_attr_celeba.txt").write_text(attributes)
@@ -79,13 +79,13 @@ NUMBERS = {
 
 
 def check(folder, numbers=NUMBERS, size=64):
-    """Compares what was prepared with what the files were made of."""
+    """Compares prepared arrays with the faces that they were made from."""
     for split, faces in open_arrays(folder).items():
         assert faces.images.shape == (len(numbers[split]), size, size, 3)
         assert faces.images.dtype == faces.attributes.dtype == np.uint8
         for face, labels, number in zip(*faces, numbers[split], strict=True):
             left, right = colours(number)
-            # Away from the border between the halves, and JPEG rounds.
+            # Away from the border between the halves; the tolerance is JPEG's.
             assert np.abs(face[:, : size // 2 - 3].astype(int) - left).max() <= 3
             assert np.abs(face[:, size // 2 + 3 :].astype(int) - right).max() <= 3
             assert labels.tolist() == [has(number, column) for column in range(40)]

@@ -1,4 +1,4 @@
-"""Files in CityScapes' official layout and encoding, by an encoder of the tests' own."""
+"""Writes files in CityScapes' official layout and encoding, with an independent PNG encoder."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8 or uint16 pixels, grey `(height, width)` or RGB, as the PNG standard says."""
+    """Encodes uint8 or uint16 pixels, grey `(height, width)` or RGB, as PNG."""
     height, width = pixels.shape[:2]
     colour_type = 2 if pixels.ndim == 3 else 0
     rows = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1)
@@ -34,7 +34,7 @@ def paths(folder: Path, split: str, name: str) -> dict[str, Path]:
 
 
 def write(folder: Path, split: str, name: str, **pixels: np.ndarray) -> None:
-    """Writes the files of a scene, those that are given."""
+    """Writes the given files of a scene."""
     found = paths(folder, split, name)
     for kind, values in pixels.items():
         found[kind].parent.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,12 @@ from mtk.data.celeba.annotations import read_partition
 from mtk.data.celeba.raw_files import RawFiles
 
 
-def test_attributes_are_the_official_ones_in_order():
+def test_attributes_are_in_the_official_order():
     assert list(ATTRIBUTES) == NAMES
 
 
 @pytest.mark.parametrize("archive", [False, True])
-def test_official_files_become_arrays(tmp_path, archive):
+def test_official_files_are_converted_to_arrays(tmp_path, archive):
     source = write(tmp_path / "official", archive=archive)
     said = preparation.prepare(str(tmp_path / "faces"), str(source))
     assert "6 train, 2 validation, 2 test" in said
@@ -31,7 +31,7 @@ def test_official_files_become_arrays(tmp_path, archive):
     assert not (tmp_path / "unfinished.faces").exists()
 
 
-def test_folders_of_the_download_and_another_size(tmp_path):
+def test_subfolders_of_the_download_and_another_size(tmp_path):
     source = write(tmp_path / "official")
     for folder, name in (
         ("Img", "img_align_celeba"),
@@ -44,7 +44,7 @@ def test_folders_of_the_download_and_another_size(tmp_path):
     check(tmp_path / "faces", size=32)
 
 
-def test_columns_in_another_order_are_told_by_their_names(tmp_path):
+def test_columns_are_identified_by_name(tmp_path):
     source = write(tmp_path / "official")
     path = source / "list_attr_celeba.txt"
     first, header, *rows = path.read_text().splitlines()
@@ -54,7 +54,7 @@ def test_columns_in_another_order_are_told_by_their_names(tmp_path):
     check(tmp_path / "faces")
 
 
-def test_a_subset_has_to_be_asked_for(tmp_path):
+def test_missing_images_raise_unless_subset_is_set(tmp_path):
     source = write(tmp_path / "official")
     for n in (0, 3, 5):
         (source / "img_align_celeba" / file_name(n)).unlink()
@@ -66,7 +66,7 @@ def test_a_subset_has_to_be_asked_for(tmp_path):
     check(tmp_path / "faces", {s: [n for n in f if n not in (0, 3, 5)] for s, f in NUMBERS.items()})
 
 
-def test_what_is_prepared_is_not_done_again(tmp_path, monkeypatch):
+def test_prepared_data_is_not_prepared_again(tmp_path, monkeypatch):
     source, out = write(tmp_path / "official"), str(tmp_path / "faces")
     said = preparation.prepare(out, str(source))
     monkeypatch.setattr(preparation, "decode", None)
@@ -75,7 +75,7 @@ def test_what_is_prepared_is_not_done_again(tmp_path, monkeypatch):
         preparation.prepare(out, str(source), size=32)
 
 
-def test_a_foreign_folder_is_left_alone(tmp_path):
+def test_foreign_folder_raises_and_is_not_changed(tmp_path):
     out = tmp_path / "faces"
     out.mkdir()
     (out / "manifest.json").write_text("[1]")
@@ -85,7 +85,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["images.npy", "attributes.npy"])
-def test_what_has_changed_since_is_told(tmp_path, name):
+def test_changed_prepared_data_raises(tmp_path, name):
     source, out = write(tmp_path / "official"), tmp_path / "faces"
     preparation.prepare(str(out), str(source))
     content = bytearray((out / name).read_bytes())
@@ -96,7 +96,7 @@ def test_what_has_changed_since_is_told(tmp_path, name):
 
 
 @pytest.mark.parametrize("archive", [False, True])
-def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
+def test_macos_metadata_files_are_ignored(tmp_path, archive):
     source = write(tmp_path / "official", archive=archive)
     if archive:
         with zipfile.ZipFile(source / "img_align_celeba.zip", "a") as file:
@@ -109,7 +109,7 @@ def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
 
 @pytest.mark.parametrize("archive", [False, True])
 @pytest.mark.parametrize(
-    ("spoiled", "message"),
+    ("corrupted", "message"),
     [
         (jpeg(4)[:-700], "truncated"),
         (b"", "cannot be decoded"),
@@ -117,16 +117,16 @@ def test_what_macos_puts_beside_the_images_is_passed_over(tmp_path, archive):
         (jpeg(4, (178, 217)), "178x217 pixels, but .* 178x218"),
     ],
 )
-def test_a_damaged_image_is_named(tmp_path, monkeypatch, archive, spoiled, message):
+def test_error_names_the_damaged_image(tmp_path, monkeypatch, archive, corrupted, message):
     kept = celeba_files.jpeg
-    monkeypatch.setattr(celeba_files, "jpeg", lambda n: spoiled if n == 4 else kept(n))
+    monkeypatch.setattr(celeba_files, "jpeg", lambda n: corrupted if n == 4 else kept(n))
     source = write(tmp_path / "official", archive=archive)
     with pytest.raises(ValueError, match=f"000005.jpg of .*img_align_celeba.*{message}"):
         preparation.prepare(str(tmp_path / "faces"), str(source))
     assert not (tmp_path / "faces").exists()
 
 
-def test_a_damaged_archive_is_named(tmp_path):
+def test_error_names_the_damaged_archive(tmp_path):
     source = write(tmp_path / "official", archive=True)
     path = source / "img_align_celeba.zip"
     content = bytearray(path.read_bytes())
@@ -141,13 +141,13 @@ def test_a_damaged_archive_is_named(tmp_path):
 
 
 def _changed(line, old, new, file="list_attr_celeba.txt"):
-    def spoil(source):
+    def corrupt(source):
         lines = (source / file).read_text().splitlines()
         assert old in lines[line]
         lines[line] = lines[line].replace(old, new)
         (source / file).write_text("\n".join(lines))
 
-    return spoil
+    return corrupt
 
 
 def _removed(name):
@@ -163,7 +163,7 @@ def _not_ascii(source):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (_changed(0, "10", "11"), "list_attr_celeba.txt declares 11 .* lists 10 images"),
         (_changed(0, "10", "202599"), "list_attr_celeba.txt declares 202599"),
@@ -184,20 +184,20 @@ def _not_ascii(source):
         (_not_ascii, "list_attr_celeba.txt is not a text file"),
     ],
 )
-def test_bad_lists_are_named_before_any_work(tmp_path, spoil, message):
+def test_invalid_lists_raise_before_anything_is_written(tmp_path, corrupt, message):
     source = write(tmp_path / "official")
-    spoil(source)
+    corrupt(source)
     with pytest.raises(ValueError, match=message):
         preparation.prepare(str(tmp_path / "faces"), str(source))
     assert not list(tmp_path.glob("*faces"))
 
 
-def test_a_size_of_nothing(tmp_path):
+def test_size_zero_raises(tmp_path):
     with pytest.raises(ValueError, match="size=0"):
         preparation.prepare(str(tmp_path), "nowhere", size=0)
 
 
-def test_no_image_at_all(tmp_path):
+def test_empty_image_folder_raises(tmp_path):
     source = write(tmp_path / "official")
     shutil.rmtree(source / "img_align_celeba")
     (source / "img_align_celeba").mkdir()
@@ -215,7 +215,7 @@ def test_no_image_at_all(tmp_path):
         ("attributes.npy", "", r"attributes.npy is damaged"),
     ],
 )
-def test_a_damaged_prepared_folder_is_named(tmp_path, name, content, message):
+def test_damaged_prepared_files_raise(tmp_path, name, content, message):
     out = tmp_path / "faces"
     preparation.prepare(str(out), str(write(tmp_path / "official")))
     (out / name).write_text(content)
@@ -223,7 +223,7 @@ def test_a_damaged_prepared_folder_is_named(tmp_path, name, content, message):
         open_arrays(out)
 
 
-def test_arrays_that_do_not_fit_the_manifest(tmp_path):
+def test_arrays_that_contradict_the_manifest_raise(tmp_path):
     out = tmp_path / "faces"
     preparation.prepare(str(out), str(write(tmp_path / "official")))
     kept = (out / "images.npy").read_bytes()
@@ -249,12 +249,12 @@ def test_arrays_that_do_not_fit_the_manifest(tmp_path):
         open_arrays(out)
 
 
-def test_what_is_not_prepared_tells_the_command(tmp_path):
+def test_error_for_unprepared_data_names_the_command(tmp_path):
     with pytest.raises(ValueError, match=r"No prepared CelebA in .*mtk\.prepare celeba"):
         open_arrays(tmp_path)
 
 
-def test_an_image_in_two_splits_is_named(tmp_path):
+def test_image_in_two_splits_raises(tmp_path):
     path = tmp_path / "list_eval_partition.txt"
     path.write_text("000001.jpg 0\n000002.jpg 1\n000001.jpg 2\n")
     with pytest.raises(
@@ -263,7 +263,7 @@ def test_an_image_in_two_splits_is_named(tmp_path):
         read_partition(path)
 
 
-def test_what_was_cut_off_leaves_nothing_and_is_done_anew(tmp_path, monkeypatch):
+def test_interrupted_preparation_leaves_no_files_and_can_be_repeated(tmp_path, monkeypatch):
     source, out, decode = write(tmp_path / "official"), tmp_path / "faces", preparation.decode
 
     def killed(encoded, name, size):

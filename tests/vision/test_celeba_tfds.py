@@ -1,4 +1,4 @@
-"""The readers of TensorFlow Datasets' own `celeb_a`, on a data set that its builder makes here."""
+"""Preparation from TensorFlow Datasets' `celeb_a`, which its own builder makes from local files."""
 
 import io
 import sys
@@ -19,7 +19,7 @@ _POINTS = (
 
 
 class Downloads:
-    """Gives the builder local files where it would download them."""
+    """A download manager that returns local files."""
 
     downloaded_size = 0
 
@@ -38,7 +38,7 @@ class Downloads:
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A folder of data sets that holds `celeb_a`, made of ten faces by its own builder."""
+    """A TFDS data directory with `celeb_a`, built from ten faces."""
     official = write(tmp_path_factory.mktemp("official"), archive=True)
     names = [file_name(n) for n in range(len(PARTITION))]
     points = "".join(f"{name} {' '.join('0' * 10)}\n" for name in names)
@@ -51,8 +51,8 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def found(folder):
-    """Each split's faces as `{number: labels}`: the builder shuffles them."""
+def labels_of(folder):
+    """Returns the faces of each split as `{number: labels}`, as the builder shuffles them."""
     numbers = {}
     for split, faces in open_arrays(folder).items():
         for face, labels in zip(*faces, strict=True):
@@ -74,15 +74,15 @@ def whole(data_dir, tmp_path_factory):
     return folder
 
 
-def test_its_faces_and_attributes_are_the_official_ones(whole):
-    faces = found(whole)
+def test_splits_and_attributes_are_the_official_ones(whole):
+    faces = labels_of(whole)
     assert {split: sorted(numbers) for split, numbers in faces.items()} == NUMBERS
     for numbers in faces.values():
         for number, labels in numbers.items():
             assert labels == [has(number, column) for column in range(len(NAMES))]
 
 
-def test_it_cannot_be_fetched(tmp_path, monkeypatch):
+def test_failed_download_raises(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise tfds.download.DownloadError("no network")
 
@@ -95,7 +95,7 @@ def test_it_cannot_be_fetched(tmp_path, monkeypatch):
     assert not (tmp_path / "faces").exists()
 
 
-def test_it_is_not_installed(tmp_path, monkeypatch):
+def test_missing_tfds_raises(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"pip install -e '.*\[tfds\]'"):
         preparation.prepare(str(tmp_path / "faces"))

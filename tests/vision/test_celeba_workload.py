@@ -38,7 +38,7 @@ def _no_configuration():
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_batches_hold_the_faces_and_their_labels(faces, in_memory):
+def test_batches_contain_the_faces_and_their_labels(faces, in_memory):
     data = CelebA(faces, in_memory)
     assert [task.name for task in data.tasks] == NAMES
     assert data.num_train == 24
@@ -57,14 +57,14 @@ def test_batches_hold_the_faces_and_their_labels(faces, in_memory):
     assert sizes == [8, 8]
 
 
-def test_both_ways_to_read_give_the_same_batches(faces):
+def test_reading_from_disk_and_from_memory_gives_the_same_batches(faces):
     one, other = (CelebA(faces, way).train(8, 5, seed=3) for way in (True, False))
     assert one.element_spec == other.element_spec
     for here, there in zip(one, other, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, here, there)
 
 
-def test_changed_arrays_are_other_data(faces, tmp_path):
+def test_fingerprint_differs_in_the_changed_array(faces, tmp_path):
     found = CelebA(faces).fingerprint()
     copy = Path(shutil.copytree(faces, tmp_path / "copy"))
     assert CelebA(str(copy)).fingerprint() == found
@@ -77,7 +77,7 @@ def test_changed_arrays_are_other_data(faces, tmp_path):
         shutil.copy(Path(faces) / name, copy / name)
 
 
-def test_network_is_the_papers(faces):
+def test_network_is_resnet18_with_two_logits_per_attribute(faces):
     network = CelebA(faces).network(0)
     assert network.get_layer("representation").output.shape == (None, 2048)
     assert {name: out.shape for name, out in network.output.items()} == dict.fromkeys(
@@ -87,7 +87,7 @@ def test_network_is_the_papers(faces):
     assert network.count_params() == same.count_params()
 
 
-def test_a_network_that_shares_in_another_way(faces):
+def test_other_architecture(faces):
     network = CelebA(faces, widths=(16, 16, 16, 16), network=sharing.mmoe).network(0)
     assert network.name == "mmoe"
     assert network.get_layer("representation").output.shape == (None, 64)
@@ -96,14 +96,14 @@ def test_a_network_that_shares_in_another_way(faces):
     )
 
 
-def test_error_is_in_percent(faces):
+def test_error_is_a_percentage(faces):
     metric = CelebA(faces).tasks[0].metrics[0]
     metric.update_state([0, 1, 1, 1], [[2.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
     assert metric.name == "error"
     assert float(metric.result()) == pytest.approx(25.0)
 
 
-def test_pictures_follow_the_network(faces):
+def test_images_show_the_predictions_of_the_network(faces):
     data = CelebA(faces, widths=(4, 4, 4, 4))
     network = data.network(0)
     shown = data.draw_images(network)["faces"]
@@ -112,11 +112,11 @@ def test_pictures_follow_the_network(faces):
     assert np.array_equal(shown, data.draw_images(network)["faces"])
     for layer in network.layers:
         if layer.name.endswith("_logits"):
-            layer.bias.assign([100.0, -100.0])  # No attribute at all.
+            layer.bias.assign([100.0, -100.0])  # Predicts that every attribute is absent.
     assert not np.array_equal(shown, data.draw_images(network)["faces"])
 
 
-def test_splits_without_faces_are_named(tmp_path):
+def test_empty_split_raises(tmp_path):
     source = write(tmp_path / "official", 3)
     preparation.prepare(str(tmp_path / "faces"), str(source))
     with pytest.raises(ValueError, match="no images for: validation"):
@@ -125,7 +125,7 @@ def test_splits_without_faces_are_named(tmp_path):
 
 @pytest.fixture
 def out(faces, tmp_path, capsys):
-    """A folder that the command has prepared."""
+    """A folder written by `mtk.prepare celeba`."""
     official, out = Path(faces).parent / "official", tmp_path / "faces"
     flags = [f"--gin_file={CONFIGS / 'prepare_celeba.gin'}", f"--gin.data_dir='{official}'"]
     assert prepare.main(["celeba", *flags, f"--out={out}"]) == 0
@@ -178,7 +178,7 @@ def test_config_has_the_papers_settings():
 @pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_every_combiner_steps_with_forty_tasks(overlay, faces):
-    # What some methods compare are thirds and halves of a batch.
+    # Some methods compare thirds and halves of a batch.
     size = "experiment.Optimization.batch_size = 6"
     config.parse([CONFIGS / "celeba.gin", overlay], [f"data_dir = {faces!r}", *SMALL, size])
     text = config.bound(experiment.run, ["run_dir"], experiment.describe)()

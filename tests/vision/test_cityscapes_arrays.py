@@ -1,4 +1,4 @@
-"""The reader of the public preprocessed folder."""
+"""The reader of the public preprocessed arrays of CityScapes."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_values_are_those_of_the_files_in_numerical_order(folder):
+def test_files_are_read_in_numerical_order(folder):
     train, val = load_cityscapes(folder, SIZE)
     assert (len(train.images), len(val.images)) == (3, 1)
     for index, number in enumerate((0, 2, 10)):
@@ -53,13 +53,13 @@ def test_values_are_those_of_the_files_in_numerical_order(folder):
         ("depth", np.full(SIZE, np.nan), "depth must be 0 or more. Received: nan"),
     ],
 )
-def test_wrong_values_are_named_with_their_file(folder, kind, values, message):
+def test_error_for_invalid_values_names_the_file(folder, kind, values, message):
     write(folder, 2, **{kind: values})
     with pytest.raises(ValueError, match=rf"train/{kind}/2\.npy: .*{message}"):
         load_cityscapes(folder, SIZE)
 
 
-def test_missing_and_truncated_files_are_named(folder):
+def test_missing_and_truncated_files_raise(folder):
     path = folder / "train" / "depth" / "10.npy"
     path.write_bytes(path.read_bytes()[:90])
     with pytest.raises(ValueError, match=r"depth/10\.npy is damaged or truncated"):
@@ -69,7 +69,7 @@ def test_missing_and_truncated_files_are_named(folder):
         load_cityscapes(folder, SIZE)
 
 
-def test_labels_of_seven_classes_are_taken_where_there_are_others(folder):
+def test_labels_of_seven_classes_are_preferred(folder):
     expected = load_cityscapes(folder, SIZE).train
     for split in ("train", "val"):
         (folder / split / "label").rename(folder / split / "label_7")

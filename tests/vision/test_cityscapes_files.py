@@ -1,4 +1,4 @@
-"""The reader of the official files, against files whose values are known."""
+"""The reader of CityScapes' official files, on files of known values."""
 
 import numpy as np
 import official_streets
@@ -8,8 +8,8 @@ from mtk.data.cityscapes import load_cityscapes
 from mtk.data.street_labels import CATEGORIES
 
 SIZE = (4, 8)
-# From the table of labels in the data set's documentation, written down by hand: id, name,
-# category. Ids without an entry are of the category void.
+# The table of labels in the data set's documentation, copied by hand: id and category. Ids without
+# an entry are of the category void.
 TABLE = {
     **dict.fromkeys((7, 8, 9, 10), "flat"),  # road, sidewalk, parking, rail track
     **dict.fromkeys((11, 12, 13, 14, 15, 16), "construction"),  # building ... tunnel
@@ -31,18 +31,18 @@ def scene(seed=0, size=SIZE):
 
 
 def world(folder, **changed):
-    """A training scene, changed, and a validation scene."""
+    """Writes a training scene with the given changes, and a validation scene."""
     official_streets.write(folder, "train", "ulm_000001_000019", **{**scene(), **changed})
     official_streets.write(folder, "val", "lindau_000000_000019", **scene(1))
 
 
-def test_values_are_those_of_the_files(tmp_path):
+def test_values_equal_those_of_the_files(tmp_path):
     world(tmp_path)
     official_streets.write(tmp_path, "train", "aachen_000000_000019", **scene(2))
     train, val = load_cityscapes(tmp_path, SIZE)
     assert (len(train.images), len(val.images)) == (2, 1)
     for images, made in ((train.images[0], scene(2)), (train.images[1], scene(0))):
-        np.testing.assert_array_equal(images, made["image"])  # by the names of the files
+        np.testing.assert_array_equal(images, made["image"])  # In the order of file names.
     np.testing.assert_array_equal(val.images[0], scene(1)["image"])
 
 
@@ -66,7 +66,7 @@ def test_disparity_becomes_depth(tmp_path):
     assert not depth[1:].any()
 
 
-def test_images_are_averaged_and_labels_picked(tmp_path):
+def test_images_are_averaged_and_labels_subsampled(tmp_path):
     big = (2 * SIZE[0], 2 * SIZE[1])
     made = scene(3, big)
     world(tmp_path, **made)
@@ -76,11 +76,13 @@ def test_images_are_averaged_and_labels_picked(tmp_path):
     np.testing.assert_allclose(train.images[0], means, atol=0.5)
     corners = [made["disparity"][i::2, j::2].astype(float) for i in (0, 1) for j in (0, 1)]
     wanted = [(np.maximum(c, 1) - 1) / 65536 for c in corners]
-    assert any(np.allclose(train.depths[0], w) for w in wanted)  # nothing was mixed
+    assert any(
+        np.allclose(train.depths[0], w) for w in wanted
+    )  # Each value is that of one pixel; none is averaged.
 
 
 @pytest.mark.parametrize("kind", ["image", "label", "disparity"])
-def test_missing_file_is_named(tmp_path, kind):
+def test_missing_file_raises(tmp_path, kind):
     world(tmp_path)
     path = official_streets.paths(tmp_path, "train", "ulm_000001_000019")[kind]
     path.unlink()
@@ -90,7 +92,7 @@ def test_missing_file_is_named(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["image", "label", "disparity"])
 @pytest.mark.parametrize("kept", [10, 60])
-def test_truncated_file_is_named(tmp_path, kind, kept):
+def test_truncated_file_raises(tmp_path, kind, kept):
     world(tmp_path)
     path = official_streets.paths(tmp_path, "train", "ulm_000001_000019")[kind]
     path.write_bytes(path.read_bytes()[:kept])
@@ -98,7 +100,7 @@ def test_truncated_file_is_named(tmp_path, kind, kept):
         load_cityscapes(tmp_path, SIZE)
 
 
-def test_eight_bit_disparity_is_refused_with_the_reason(tmp_path):
+def test_eight_bit_disparity_raises(tmp_path):
     world(tmp_path, disparity=np.ones(SIZE, np.uint8))
     with pytest.raises(
         ValueError, match=r"_disparity\.png.*Received: 8 bits.*does not fit into 8 bits"
@@ -106,14 +108,14 @@ def test_eight_bit_disparity_is_refused_with_the_reason(tmp_path):
         load_cityscapes(tmp_path, SIZE)
 
 
-def test_labels_in_colour_are_refused(tmp_path):
+def test_labels_in_colour_raise(tmp_path):
     world(tmp_path, label=scene()["image"])
     with pytest.raises(ValueError, match=r"labelIds\.png.*grey.*Received: 8 bits, RGB"):
         load_cityscapes(tmp_path, SIZE)
 
 
 @pytest.mark.parametrize("wrong", [34, 255])
-def test_label_id_out_of_range_is_named(tmp_path, wrong):
+def test_label_id_out_of_range_raises(tmp_path, wrong):
     label = scene()["label"]
     label[2, 3] = wrong
     world(tmp_path, label=label)
@@ -121,12 +123,12 @@ def test_label_id_out_of_range_is_named(tmp_path, wrong):
         load_cityscapes(tmp_path, SIZE)
 
 
-def test_files_of_a_scene_have_one_size(tmp_path):
+def test_files_of_different_sizes_raise(tmp_path):
     world(tmp_path, disparity=np.ones((3, 3), np.uint16))
     with pytest.raises(ValueError, match=r"disparity\.png has 3x3 pixels, but .*4x8"):
         load_cityscapes(tmp_path, SIZE)
 
 
-def test_a_folder_without_either_layout_is_refused(tmp_path):
+def test_folder_without_known_layout_raises(tmp_path):
     with pytest.raises(ValueError, match=r"No CityScapes at .*leftImg8bit"):
         load_cityscapes(tmp_path, SIZE)

@@ -1,4 +1,4 @@
-"""mIoU, pixel accuracy and relative error against computations of their own."""
+"""mIoU, pixel accuracy and relative error against scikit-learn and NumPy."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ CLASSES = 5
 
 
 def case(seed, classes=CLASSES, number=60):
-    """Labels, scores and weights, in three batches."""
+    """Returns labels, scores and weights in three batches."""
     rng = np.random.default_rng(seed)
     shape = (3, 2, number)
     labels = rng.integers(0, classes, shape)
@@ -27,7 +27,7 @@ def measured(metric, labels, scores, weights):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_scores_are_those_of_scikit_learn(seed):
+def test_metrics_equal_those_of_scikit_learn(seed):
     labels, scores, weights = case(seed)
     kept = weights.astype(bool)
     true, found = labels[kept], scores.argmax(-1)[kept]
@@ -41,18 +41,18 @@ def test_scores_are_those_of_scikit_learn(seed):
     assert float(metric.result()) == 0
 
 
-def test_a_class_that_is_nowhere_does_not_count():
+def test_absent_class_does_not_count_in_miou():
     labels = np.array([[0, 0, 1, 1]])
     scores = np.eye(CLASSES, dtype="float32")[[[0, 1, 1, 1]]]
     metric = MeanIoU(CLASSES)
     metric.update_state(labels, scores)
     assert float(metric.result()) == pytest.approx((1 / 2 + 2 / 3) / 2)
-    # Predicted where it is not: now it counts, as zero.
+    # Predicted but never true: now it counts with IoU 0.
     metric.update_state(labels, np.eye(CLASSES, dtype="float32")[[[0, 0, 1, 4]]])
     assert float(metric.result()) == pytest.approx((3 / 4 + 3 / 5 + 0) / 3)
 
 
-def test_it_is_one_matrix_and_no_mean_over_batches():
+def test_miou_is_not_the_mean_over_batches():
     labels, scores, weights = case(1)
     metric = MeanIoU(CLASSES)
     whole = measured(metric, labels, scores, weights)
@@ -64,14 +64,14 @@ def test_it_is_one_matrix_and_no_mean_over_batches():
     assert abs(whole - np.mean(parts)) > 1e-4
 
 
-def test_nothing_labelled_is_zero():
+def test_metrics_without_labels_are_zero():
     labels, scores, _ = case(2)
     for metric in (MeanIoU(CLASSES), PixelAccuracy(CLASSES)):
         assert measured(metric, labels, scores, np.zeros_like(labels)) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_relative_error_is_weighted_by_what_is_measured(seed):
+def test_relative_error_is_the_mean_over_labelled_pixels(seed):
     rng = np.random.default_rng(seed)
     true, found = rng.uniform(0.1, 1, (2, 3, 4, 6, 1)).astype("float32")
     weights = rng.integers(0, 2, (3, 4, 6))
@@ -82,7 +82,7 @@ def test_relative_error_is_weighted_by_what_is_measured(seed):
 
 
 @pytest.mark.parametrize("metric", [MeanIoU(4), PixelAccuracy(4), RelativeError()])
-def test_metrics_are_restored_from_their_configuration(metric):
+def test_config_round_trip(metric):
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert type(restored) is type(metric)
     assert restored.get_config() == metric.get_config()
@@ -93,8 +93,8 @@ def test_metrics_are_restored_from_their_configuration(metric):
     "metric",
     [metrics.SparseCategoricalError(), metrics.SparseCrossEntropy(), metrics.RelativeError()],
 )
-def test_a_label_counts_alike_in_whatever_batch_its_example_is(metric, batch_size):
-    """Rows of tokens are as long as the longest one of their batch."""
+def test_metrics_are_independent_of_the_batch_size(metric, batch_size):
+    """Batches of sequences are padded to the longest sequence of the batch."""
     rng = np.random.default_rng(0)
     lengths = np.sort(rng.integers(1, 30, 20))
     scores = [rng.normal(3.0 / length, 1.0, (length, 4)).astype("float32") for length in lengths]

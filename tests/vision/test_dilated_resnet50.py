@@ -1,4 +1,4 @@
-"""The dilated trunk against Keras' ResNet-50, and the network with its heads."""
+"""The dilated ResNet-50 against Keras' ResNet-50, and the network with its heads."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def trunk(height, width, output_stride, **options):
 
 
 def with_statistics(model):
-    """Gives every batch norm statistics and parameters that a mix-up would show."""
+    """Assigns random batch norm statistics and parameters, so that mixed-up layers are detected."""
     rng = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -44,14 +44,14 @@ def official():
 
 @pytest.fixture(scope="module")
 def path(official, tmp_path_factory):
-    """The file of its weights."""
+    """The path of the official network's weights."""
     path = tmp_path_factory.mktemp("weights") / "resnet50.weights.h5"
     official.save_weights(path)
     return path
 
 
 @pytest.mark.slow
-def test_without_dilation_it_is_keras_network(official, path):
+def test_without_dilation_outputs_equal_those_of_keras(official, path):
     network = trunk(32, 64, 32)
     imagenet.load_imagenet(network, str(path))
     x = images(32, 64)
@@ -61,7 +61,7 @@ def test_without_dilation_it_is_keras_network(official, path):
     np.testing.assert_allclose(found / scale, expected / scale, atol=1e-4)
 
 
-def test_dilation_keeps_the_values_of_the_pixels_that_are_left():
+def test_dilation_keeps_the_values_of_the_coarse_output():
     coarse = with_statistics(trunk(64, 64, 32, **SMALL))
     fine = trunk(64, 64, 8, **SMALL)
     fine.set_weights(coarse.get_weights())
@@ -73,8 +73,8 @@ def test_dilation_keeps_the_values_of_the_pixels_that_are_left():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("rate", [2, 3, 6])
-def test_a_dilated_layer_trains_on_every_cpu(rate, dtype):
-    """Trap: TensorFlow takes the gradient of a dilated kernel on some CPUs alone."""
+def test_gradients_of_dilated_convolution_equal_those_of_keras(rate, dtype):
+    """TensorFlow lacks the kernel gradient of dilated convolutions on some CPUs."""
     x = tf.random.stateless_normal((2, 8, 9, 3), (rate, 1), dtype=dtype)
     given = {"filters": 4, "kernel_size": 3, "dilation_rate": rate, "padding": "same"}
     results = []
@@ -95,7 +95,7 @@ def test_a_dilated_layer_trains_on_every_cpu(rate, dtype):
 
 
 @pytest.mark.parametrize("is_able", [False, True])
-def test_what_a_dilated_layer_does_is_the_same_on_all_cpus(is_able, monkeypatch):
+def test_dilated_convolution_is_the_same_with_and_without_native_gradient(is_able, monkeypatch):
     monkeypatch.setattr(residual, "_has_gradient", lambda dtype: is_able)
     given = {"filters": 4, "kernel_size": 3, "dilation_rate": 5, "padding": "same"}
     x = np.random.default_rng(0).normal(size=(2, 8, 9, 3)).astype("float32")
@@ -106,12 +106,12 @@ def test_what_a_dilated_layer_does_is_the_same_on_all_cpus(is_able, monkeypatch)
     np.testing.assert_allclose(own(x), plain(x), atol=1e-5)
 
 
-def test_an_unknown_output_stride_is_refused():
+def test_invalid_output_stride_raises():
     with pytest.raises(ValueError, match="`output_stride` must be 4, 8, 16 or 32. Received: 12"):
         trunk(64, 64, 12, **SMALL)
 
 
-def test_heads_predict_every_pixel():
+def test_outputs_have_one_prediction_per_pixel():
     outputs = {"segmentation": 7, "depth": 1}
     network = deeplab((32, 64, 3), outputs, head=Head(width=4), seed=0, **SMALL)
     found = network(images(32, 64, 2), training=False)
@@ -128,7 +128,7 @@ def test_heads_predict_every_pixel():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
-def test_weights_of_another_network_are_refused(tmp_path):
+def test_weights_of_another_network_raise(tmp_path):
     with pytest.raises(ValueError, match="no file with ResNet-50 weights at"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(tmp_path / "none.h5"), **SMALL)
     wrong = tmp_path / "wrong.weights.h5"
@@ -137,7 +137,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(wrong), **SMALL)
 
 
-def test_weights_that_cannot_be_fetched(monkeypatch):
+def test_failed_download_of_weights_raises(monkeypatch):
     def fail(*_, **__):
         raise Exception("URL fetch failure")
 
@@ -149,6 +149,6 @@ def test_weights_that_cannot_be_fetched(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
-def test_a_scaled_down_network_takes_no_imagenet_weights(path):
+def test_imagenet_weights_for_a_scaled_down_network_raise(path):
     with pytest.raises(ValueError, match="fit only the full-size ResNet-50"):
         deeplab((32, 64, 3), {"depth": 1}, weights=str(path), **SMALL)

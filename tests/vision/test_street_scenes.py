@@ -1,4 +1,4 @@
-"""The tasks of CityScapes: batches, losses over what is labelled, pictures, whole trainings."""
+"""Workloads of street scenes: batches, losses over labelled pixels, images and runs."""
 
 import keras
 import numpy as np
@@ -28,8 +28,8 @@ SMALL = {
 }
 
 
-class Given(StreetScenes):
-    """Streets of random pixels, two of which are labelled in each street."""
+class RandomScenes(StreetScenes):
+    """Scenes of random pixels with two labelled pixels each."""
 
     name = "given"
 
@@ -58,7 +58,7 @@ def world():
 
 
 @pytest.mark.parametrize("way", some(["mtan", "mmoe", "cross_stitch"], ["mtan"]))
-def test_networks_that_share_in_another_way(way):
+def test_other_architectures(way):
     workload = StreetWorld(**SMALL, dropout=0.3, network=getattr(sharing, way))
     network = workload.network(0)
     assert network.name == way
@@ -71,8 +71,8 @@ def test_networks_that_share_in_another_way(way):
     assert np.isfinite(model.fit(workload.train(2, 2, seed=0), verbose=0).history["loss"]).all()
 
 
-def test_batches_have_imagenets_colours():
-    data = Given()
+def test_images_are_normalized_for_imagenet_weights():
+    data = RandomScenes()
     images, labels = next(iter(data.validation(3)))
     red, green, blue = np.moveaxis(data.streets.images.astype(float), -1, 0)
     wanted = np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
@@ -82,7 +82,7 @@ def test_batches_have_imagenets_colours():
 
 
 def test_losses_and_metrics_are_means_over_labelled_pixels():
-    data = Given()
+    data = RandomScenes()
     network = data.network()
     model = mtk.MultiTaskModel(network, data.tasks)
     model.compile()
@@ -101,8 +101,8 @@ def test_losses_and_metrics_are_means_over_labelled_pixels():
     assert logs["depth_relative_error"] == pytest.approx((errors / [0.25, 0.5]).mean(), rel=1e-5)
 
 
-def test_pictures_show_truth_and_prediction():
-    streets = Given().streets
+def test_images_show_labels_and_predictions():
+    streets = RandomScenes().streets
     categories = np.full(streets.categories.shape, 4)
     picture = draw_streets(streets, categories, np.full(streets.depths.shape, 0.5))
     scale = 256 // SIZE[1]
@@ -117,7 +117,7 @@ def test_pictures_show_truth_and_prediction():
     assert pixel(2, 3, 6) == tuple(COLOURS[4])
     assert pixel(3, 1, 2) == (127, 127, 127)
     assert pixel(4, 1, 2) == (255, 255, 255)
-    assert len(set(pixel(3, 9, 9))) > 1  # not measured: no grey
+    assert len(set(pixel(3, 9, 9))) > 1  # Not measured: drawn in a colour that is not grey.
     key = picture[top + len(streets.images) * (SIZE[0] * scale + 4) :]
     shown = {tuple(colour) for colour in key.reshape(-1, 3)}
     assert {tuple(colour) for colour in COLOURS} | {(0, 0, 0), (60, 0, 60)} <= shown
@@ -125,8 +125,8 @@ def test_pictures_show_truth_and_prediction():
     assert not diverged[top + 1 : top + SIZE[0] * scale, 4 * column : 5 * column - 4].any()
 
 
-@pytest.mark.parametrize("made", [Given, slow(lambda: StreetWorld(**SMALL))])
-def test_a_run_on_streets(made, tmp_path):
+@pytest.mark.parametrize("made", [RandomScenes, slow(lambda: StreetWorld(**SMALL))])
+def test_run_reports_both_tasks(made, tmp_path):
     result = experiment.run(
         made,
         tmp_path / "run",
@@ -150,7 +150,7 @@ def test_splits_are_disjoint(world):
     assert len({image.tobytes() for images in seen for image in images}) == 9
 
 
-def test_cityscapes_keeps_scenes_for_validation(tmp_path):
+def test_cityscapes_holds_out_validation_scenes(tmp_path):
     write_world(tmp_path, 5, 2, SIZE, seed=0)
     data = CityScapes(str(tmp_path), SIZE, num_validation=2)
     sizes = [sum(len(x) for x, _ in s(9)) for s in (data.train_evaluation, data.validation)]

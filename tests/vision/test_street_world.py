@@ -1,4 +1,4 @@
-"""Generated streets: all categories, exact depth, things that hide one another."""
+"""Generated street scenes: categories, exact depth and occlusion."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mtk.data.synthetic_streets.files import make_scene, write_world
 from mtk.data.synthetic_streets.scene import Block, Canvas, ground, put
 
 SIZE = (64, 128)
-# CityScapes' camera: focal length in pixels at 2048 of them, baseline and height in metres.
+# CityScapes' camera: focal length in pixels for an image width of 2048, baseline and height in m.
 FOCAL, BASELINE, HEIGHT = 2262.0, 0.209, 1.22
 
 
@@ -17,7 +17,7 @@ def canvas(horizon=20.0):
     return Canvas(*SIZE, horizon, np.random.default_rng(0))
 
 
-def test_the_road_has_the_depth_of_a_plane():
+def test_depth_of_the_road_is_that_of_a_plane():
     street = canvas()
     ground(street)
     focal = FOCAL * SIZE[1] / 2048
@@ -27,7 +27,7 @@ def test_the_road_has_the_depth_of_a_plane():
     assert not street.disparity[:19].any()
 
 
-def test_a_block_stands_where_geometry_says_and_hides_what_is_farther():
+def test_position_and_occlusion_of_blocks():
     street = canvas()
     ground(street)
     colour = np.array([200.0, 0, 0])
@@ -37,14 +37,14 @@ def test_a_block_stands_where_geometry_says_and_hides_what_is_farther():
     wide = np.count_nonzero(street.label_ids == 26, axis=1).max()
     seen = np.count_nonzero(np.isin(street.label_ids, (24, 26)), axis=1).max()
     assert abs(seen - 2 * focal / 20) <= 1
-    assert wide < seen  # the person stands before the car
+    assert wide < seen  # The person occludes the car.
     assert set(np.round(street.disparity[street.label_ids == 26], 6)) == {
         round(FOCAL * BASELINE / 20, 6)
     }
     assert np.allclose(street.disparity[street.label_ids == 24], FOCAL * BASELINE / 10)
 
 
-def test_scenes_are_deterministic_and_different():
+def test_scenes_are_deterministic_per_seed_and_number():
     one, again, other = make_scene(SIZE, 0, 5), make_scene(SIZE, 0, 5), make_scene(SIZE, 0, 6)
     for part, same in zip(one, again, strict=True):
         np.testing.assert_array_equal(part, same)
@@ -52,13 +52,13 @@ def test_scenes_are_deterministic_and_different():
     assert (one.image != make_scene(SIZE, 1, 5).image).any()
 
 
-def test_every_category_and_void_are_common():
+def test_every_category_and_void_are_frequent():
     shown = [set(np.unique(categories(make_scene(SIZE, 0, n).label_ids))) for n in range(30)]
     for category in range(-1, 7):
         assert sum(category in found for found in shown) > 15
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_written_scenes_are_read_back(tmp_path):
     write_world(tmp_path, 3, 2, SIZE, seed=4)
     train, val = load_cityscapes(tmp_path, SIZE)
     assert (len(train.images), len(val.images)) == (3, 2)
@@ -72,6 +72,6 @@ def test_what_is_written_is_read_again(tmp_path):
     assert (train.depths == 0).mean() == pytest.approx(0.15, abs=0.1)
 
 
-def test_scenes_whose_disparities_would_wrap_are_refused():
+def test_disparities_that_would_overflow_raise():
     with pytest.raises(ValueError, match=r"disparities of up to 256 pixels.*size=\(512, 64\)"):
         make_scene((512, 64), 0, 0)
