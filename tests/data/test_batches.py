@@ -31,7 +31,7 @@ def jitter(batch, key):
     return images + tf.random.stateless_uniform(tf.shape(images), key), labels
 
 
-def test_reads_what_the_order_says(arrays):
+def test_batches_follow_the_order(arrays):
     batches = as_numpy(train_batches(in_memory(arrays, normalize), 4, 6, seed=2))
     indices = as_numpy(index_batches(11, 4 * np.arange(7), seed=2))
     assert len(batches) == 6
@@ -42,14 +42,14 @@ def test_reads_what_the_order_says(arrays):
 
 
 @pytest.mark.parametrize("first_step", [1, 4, 6])
-def test_resumes_with_the_tail_augmentation_included(arrays, first_step):
+def test_resumes_at_first_step_with_the_same_augmentation(arrays, first_step):
     source = in_memory(arrays, normalize)
     whole = as_numpy(train_batches(source, 4, 6, 2, augment=jitter))
     tail = as_numpy(train_batches(source, 4, 6, 2, first_step, augment=jitter))
     equal(tail, whole[first_step:])
 
 
-def test_augmentation_differs_by_step_and_seed_and_leaves_the_order(arrays):
+def test_augmentation_differs_by_step_and_seed_but_not_the_order(arrays):
     source = in_memory((np.zeros((4, 1), "float32"), {"a": np.arange(4)}))
     noise = {
         tuple(images.ravel().tolist())
@@ -65,31 +65,31 @@ def test_augmentation_differs_by_step_and_seed_and_leaves_the_order(arrays):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
-def test_evaluation_reads_all_once_in_order(arrays, batch_size):
+def test_evaluation_reads_every_example_once_in_order(arrays, batch_size):
     batches = as_numpy(ordered_batches(in_memory(arrays), batch_size))
     assert [len(images) for images, _ in batches[:-1]] == [batch_size] * (len(batches) - 1)
     equal(np.concatenate([images for images, _ in batches]), arrays[0])
     equal(np.concatenate([labels["a"] for _, labels in batches]), arrays[1]["a"])
 
 
-def test_lengths_are_known(arrays):
+def test_cardinality_is_known(arrays):
     source = in_memory(arrays, normalize)
     assert int(train_batches(source, 4, 6, 0, first_step=2, augment=jitter).cardinality()) == 4
     assert int(ordered_batches(source, 4).cardinality()) == 3
     assert train_batches(source, 4, 6, 0).element_spec[0].shape == (4, 2, 2)
 
 
-def test_images_stay_bytes_in_memory(arrays):
+def test_images_stay_uint8_in_memory(arrays):
     assert in_memory(arrays).read(tf.constant([0, 3]))[0].dtype == tf.uint8
 
 
-def test_arrays_of_different_lengths():
+def test_arrays_of_different_lengths_raise():
     with pytest.raises(ValueError, match=r"\[2, 3\]"):
         in_memory((np.zeros((3, 1)), {"a": np.zeros(2)}))
 
 
-def test_a_batch_is_changed_at_once(arrays):
-    """Example by example would take long."""
+def test_transforms_are_applied_to_whole_batches(arrays):
+    """Mapping example by example would be slow."""
     seen = []
 
     def note(batch):
@@ -101,10 +101,10 @@ def test_a_batch_is_changed_at_once(arrays):
 
 
 @pytest.mark.slow
-def test_speed():
-    """A LeNet step takes about 15 ms, a batch here 0.3 ms; allowed is a tenth of the step.
+def test_reading_takes_a_fraction_of_a_step():
+    """Reading a batch takes at most a tenth of a LeNet step of about 15 ms (measured: 0.3 ms).
 
-    In seconds of the processor, all threads together: a busy machine does not fail the test.
+    CPU time over all threads is measured, so that a busy machine does not fail the test.
     """
     images = np.zeros((48_000, 28, 28), np.uint8)
     source = in_memory((images, {"a": np.zeros(48_000, np.int32)}), normalize)

@@ -1,4 +1,4 @@
-"""Small files that would become very large: they are refused, and named, without being unpacked."""
+"""Small files that would expand to very large ones raise an error without being expanded."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def memory():
-    """Fails where more than 40 MiB were in use at one time."""
+    """Fails a test that uses more than 40 MiB at any time."""
     tracemalloc.start()
     yield
     most = tracemalloc.get_traced_memory()[1]
@@ -42,7 +42,7 @@ def memory():
 
 
 def zeros(number):
-    """A gzip file of so many MiB of zeros, made without them."""
+    """Returns a gzip file of `number` MiB of zeros, built without allocating them."""
     packer = zlib.compressobj(wbits=31)
     block = bytes(MIB)
     return b"".join([*(packer.compress(block) for _ in range(number)), packer.flush()])
@@ -66,13 +66,13 @@ def jpeg(width, height):
 
 
 @pytest.mark.parametrize("size", [(65500, 65500), (20000, 20000), (12000, 12000), (300, 218)])
-def test_jpeg_is_not_decoded_before_its_size_is_known(memory, size):
+def test_jpeg_with_a_huge_declared_size_raises(memory, size):
     with pytest.raises(ValueError, match=r"the\.jpg"):
         decode(jpeg(*size), "the.jpg", 64)
 
 
 @pytest.mark.parametrize("size", [(1 << 31) - 1, 100_000])
-def test_png_is_not_decoded_before_its_size_is_known(memory, tmp_path, size):
+def test_png_with_a_huge_declared_size_raises(memory, tmp_path, size):
     head = b"IHDR" + struct.pack(">2I5B", size, size, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head
     (tmp_path / "the.png").write_bytes(content + struct.pack(">I", zlib.crc32(head)))
@@ -81,7 +81,7 @@ def test_png_is_not_decoded_before_its_size_is_known(memory, tmp_path, size):
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_gzip_file_with_one_enormous_line(memory, tmp_path, ends):
+def test_gzip_file_with_a_huge_line(memory, tmp_path, ends):
     path = tmp_path / "text.en.gz"
     path.write_bytes(gzip.compress(b"good\n") + zeros(200) + ends * gzip.compress(b"\ngood\n"))
     found = lines(path)
@@ -100,14 +100,14 @@ def test_gzip_file_with_endless_short_lines(memory, tmp_path, monkeypatch, encod
         all(lines(path, encoding))
 
 
-def test_longest_line_is_read(tmp_path):
+def test_line_of_maximal_length_is_read(tmp_path):
     path = tmp_path / "text.en"
     longest = b"x" * (bounded.LONGEST_LINE - 1)
     path.write_bytes(longest + b"\n" + longest + b"\nshort")
     assert [len(line) for line in lines(path)] == [len(longest), len(longest), 5]
 
 
-def test_list_of_faces_with_one_enormous_line(memory, tmp_path):
+def test_list_of_faces_with_a_huge_line(memory, tmp_path):
     (tmp_path / "list.txt").write_bytes(b"000001.jpg 0\n" + bytes(8 * MIB))
     with pytest.raises(ValueError, match=r"list\.txt, line 2"):
         read_partition(tmp_path / "list.txt")
@@ -117,7 +117,7 @@ def test_list_of_faces_with_one_enormous_line(memory, tmp_path):
     ("shape", "held"),
     [((1 << 31, 1 << 31, 1 << 31), 5), ((60_000, 28, 28), 5), ((1, 28, 28), 100)],
 )
-def test_idx_files_that_hold_something_else_than_they_announce(memory, tmp_path, shape, held):
+def test_idx_files_that_contradict_their_header(memory, tmp_path, shape, held):
     head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape)
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(head) + zeros(held))
@@ -125,7 +125,7 @@ def test_idx_files_that_hold_something_else_than_they_announce(memory, tmp_path,
         read_idx(path, 3)
 
 
-def test_pipes_and_devices_are_not_waited_for(tmp_path):
+def test_pipes_and_devices_raise_without_blocking(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for read in (lambda path: read_png(path, 8, COLOUR), read_partition, bounded.opened):
@@ -159,24 +159,24 @@ def test_npz_entries(memory, tmp_path, content):
         load_mnist(str(path))
 
 
-def test_npz_entry_that_is_large_indeed(memory, tmp_path):
+def test_large_npz_entry_raises(memory, tmp_path):
     path = npz(tmp_path / "mnist.npz", x_train=header_of_npy((2 * MIB,)) + bytes(2 * MIB))
     with pytest.raises(ValueError, match=r"mnist\.npz \(x_train\) declares"):
         bounded.read_npz(path, most=MIB)
 
 
-def test_arrays_that_nobody_asks_for_are_not_unpacked(memory, tmp_path):
+def test_unused_npz_entries_are_not_decompressed(memory, tmp_path):
     path = npz(tmp_path / "mnist.npz", other=header_of_npy((80 * MIB,)) + bytes(8 * MIB))
     assert bounded.read_npz(path, ["x_train"]) == {}
 
 
-def test_array_of_a_scene(memory, tmp_path):
+def test_scene_array_that_contradicts_its_header(memory, tmp_path):
     (tmp_path / "1.npy").write_bytes(header_of_npy((1 << 40,)) + bytes(100))
     with pytest.raises(ValueError, match=r"1\.npy"):
         _array(tmp_path / "1.npy", (2, 2))
 
 
-def test_images_in_an_archive_and_beside(memory, tmp_path):
+def test_too_large_images_in_an_archive_and_in_a_folder(memory, tmp_path):
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("000001.jpg", bytes(16 * MIB))
@@ -190,7 +190,7 @@ def test_images_in_an_archive_and_beside(memory, tmp_path):
         _read(tmp_path / "000001.jpg")
 
 
-def test_parquet_whose_sentences_are_enormous(tmp_path):
+def test_parquet_with_huge_sentences(tmp_path):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -208,7 +208,7 @@ def test_parquet_whose_sentences_are_enormous(tmp_path):
 
 
 def test_parquet_that_repeats_one_long_sentence(memory, tmp_path):
-    """Of 0.3 MB, written once: all its rows together would take 600 MB."""
+    """A file of 0.3 MB stores the sentence once; all rows together would take 600 MB."""
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -220,7 +220,7 @@ def test_parquet_that_repeats_one_long_sentence(memory, tmp_path):
 
 
 @pytest.mark.parametrize("content", [header_of_npy((1 << 40,)), header_of_npy((64 * MIB,))])
-def test_labels_and_checkpoints_that_hold_less_than_they_announce(memory, tmp_path, content):
+def test_labels_and_checkpoints_shorter_than_declared(memory, tmp_path, content):
     npz(tmp_path / "variables.npz", x=content + bytes(8 * MIB))
     with pytest.raises(StudyError, match=r"variables\.npz \(x\) declares"):
         read_labels(tmp_path / "variables.npz", [], ["x"])

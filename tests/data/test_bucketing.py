@@ -15,7 +15,7 @@ SIZES = [(4,) * 30, (4,) * 7, tuple(UNEVEN.tolist()), (1,)]
 
 
 def ragged_source(number: int, seed: int = 0) -> Source:
-    """Example i has the length i-th of some, and consists of that many copies of i + 1."""
+    """Example i consists of copies of i + 1; the lengths are random."""
     lengths = np.random.default_rng(seed).integers(1, 30, number)
 
     def read(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -40,7 +40,7 @@ QUICK = [*zip(SIZES, [1, 2, 5, 100], strict=True), *zip(SIZES, [5, 100, 2, 1], s
 
 
 @pytest.mark.parametrize(("sizes", "window"), some(WINDOWED, QUICK))
-def test_windows_hold_the_examples_of_the_plain_order(sizes, window):
+def test_windows_contain_the_examples_of_the_unbucketed_order(sizes, window):
     sizes = np.array(sizes)
     source, starts = ragged_source(50), starts_of(sizes)
     plain = read(index_batches(50, starts, 3))
@@ -51,7 +51,7 @@ def test_windows_hold_the_examples_of_the_plain_order(sizes, window):
         assert sorted(mine) == sorted(theirs)
 
 
-def test_within_a_window_lengths_are_dealt_out_by_rank():
+def test_batches_of_a_window_have_disjoint_length_ranges():
     source, starts = ragged_source(200), starts_of(np.full(24, 8))
     found = read(bucketed_batches(source, starts, 0, window=12))
     for first in (0, 12):
@@ -72,7 +72,7 @@ def test_within_a_window_lengths_are_dealt_out_by_rank():
     [(UNEVEN, (1, 5, 6, 40)), slow((np.full(40, 3), (0, 4, 39)))],
     ids=["uneven", "equal"],
 )
-def test_a_resumed_run_reads_the_tail(sizes, first_steps):
+def test_resumes_at_first_step(sizes, first_steps):
     source, starts = ragged_source(50), starts_of(sizes)
     whole = read(bucketed_batches(source, starts, 3, window=5))
     for first_step in first_steps:
@@ -81,12 +81,12 @@ def test_a_resumed_run_reads_the_tail(sizes, first_steps):
         assert read(rest) == whole[first_step:]
 
 
-def test_equal_sizes_are_known():
+def test_cardinality_of_equal_sizes_is_known():
     batches = bucketed_batches(ragged_source(50), starts_of(np.full(4, 3)), 0, window=2)
     assert batches.element_spec.shape == (3,)
 
 
-def test_mixed_batches_keep_their_shares_and_align_lengths():
+def test_mixed_batches_keep_their_shares_and_have_similar_lengths():
     sources = {"a": ragged_source(300), "b": ragged_source(500, seed=1)}
     rates = {"a": 0.3, "b": 0.7}
     counts = task_counts([0.3, 0.7], 10, 40, 5)
@@ -102,7 +102,7 @@ def test_mixed_batches_keep_their_shares_and_align_lengths():
         shares.append(np.bincount(ids, minlength=2))
         spread.append(np.ptp((x > 0).sum(1)))
     np.testing.assert_array_equal(shares, counts)
-    assert np.mean(spread) < 6  # Of lengths between 1 and 29.
+    assert np.mean(spread) < 6  # Lengths lie between 1 and 29.
 
 
 @pytest.mark.parametrize("window", [1, 4])
@@ -115,11 +115,11 @@ def test_shares_of_unequal_length(window):
 
 
 @pytest.mark.parametrize("window", [0, -1])
-def test_bad_window(window):
+def test_invalid_window_raises(window):
     with pytest.raises(ValueError, match="window of 1 or more steps"):
         bucketed_batches(ragged_source(5), starts_of(np.ones(2, int)), 0, window=window)
 
 
-def test_bucketing_without_lengths():
+def test_bucketing_without_lengths_raises():
     with pytest.raises(ValueError, match="a `sort_key`"):
         bucketed_batches(Source(5, lambda i: i), starts_of(np.ones(2, int)), 0, window=2)

@@ -9,8 +9,8 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def cached(tmp_path, monkeypatch):
-    """The folder of the cache, where every file counts as large and as long unchanged."""
+def cache_folder(tmp_path, monkeypatch):
+    """The cache folder, with thresholds that make every file large and old enough to be cached."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(fingerprints, "_LARGE", 0)
     monkeypatch.setattr(fingerprints, "_SETTLED", -1.0)
@@ -32,7 +32,7 @@ ARRAYS = [
 ]
 
 
-def test_equal_arrays_alone_have_equal_hashes():
+def test_only_equal_arrays_have_equal_hashes():
     found = [fingerprints.of_arrays(array) for array in ARRAYS]
     assert found == [fingerprints.of_arrays(array.copy()) for array in ARRAYS]
     assert len(set(found)) == len(ARRAYS)
@@ -41,7 +41,7 @@ def test_equal_arrays_alone_have_equal_hashes():
     assert fingerprints.of_arrays(ARRAYS[0], ARRAYS[1]) != fingerprints.of_arrays(*ARRAYS[1::-1])
 
 
-def test_every_value_counts():
+def test_every_value_changes_the_hash():
     array = np.zeros((5, 4), np.uint8)
     found = {fingerprints.of_arrays(array)}
     for place in np.ndindex(array.shape):
@@ -51,21 +51,21 @@ def test_every_value_counts():
     assert len(found) == array.size + 1
 
 
-def test_a_mapped_file_is_read_once(tmp_path, cached, monkeypatch):
+def test_hash_of_a_memory_mapped_file_is_cached(tmp_path, cache_folder, monkeypatch):
     path = tmp_path / "array.npy"
     np.save(path, np.arange(1000))
     array = np.load(path, mmap_mode="r")
     found = fingerprints.of_arrays(array)
-    (kept,) = cached.iterdir()
+    (kept,) = cache_folder.iterdir()
     assert json.loads(kept.read_text())["path"] == str(path)
     monkeypatch.setattr(fingerprints, "sha256", lambda path: pytest.fail("read again"))
     assert fingerprints.of_arrays(array) == found
-    # A part of it is read as it is.
+    # A slice of the array is not looked up in the cache.
     assert fingerprints.of_arrays(array[:500]) == fingerprints.of_arrays(np.arange(500))
 
 
-def clock(folder):
-    """What the file system's clock shows, which goes on in steps."""
+def file_system_time(folder):
+    """Returns the file system's clock, whose resolution is coarse."""
     (folder / "touched").touch()
     return (folder / "touched").stat().st_ctime_ns
 
@@ -75,46 +75,46 @@ def change(path, when):
     os.utime(path, ns=(when, when))
 
 
-def exchange(path, when):
+def replace_file(path, when):
     other = path.with_name("other")
     other.write_bytes(b"1235")
     os.utime(other, ns=(when, when))
     other.replace(path)
 
 
-@pytest.mark.parametrize("changed", [change, exchange])
-def test_a_change_of_equal_size_and_time_is_found(tmp_path, cached, changed):
+@pytest.mark.parametrize("changed", [change, replace_file])
+def test_change_with_equal_size_and_mtime_is_detected(tmp_path, cache_folder, changed):
     path = tmp_path / "file"
     path.write_bytes(b"1234")
     when = path.stat().st_mtime_ns
     found = fingerprints.of_file(path)
     assert fingerprints.of_file(path) == found
-    until(lambda: clock(tmp_path) > path.stat().st_ctime_ns)
+    until(lambda: file_system_time(tmp_path) > path.stat().st_ctime_ns)
     changed(path, when)
     assert path.stat().st_mtime_ns == when
     assert fingerprints.of_file(path) != found
-    (_,) = cached.iterdir()
+    (_,) = cache_folder.iterdir()
 
 
-def test_what_has_just_changed_is_not_kept(tmp_path, cached, monkeypatch):
+def test_recently_changed_file_is_not_cached(tmp_path, cache_folder, monkeypatch):
     monkeypatch.setattr(fingerprints, "_SETTLED", 60.0)
     (tmp_path / "file").write_bytes(b"1234")
     fingerprints.of_file(tmp_path / "file")
-    assert not cached.exists()
+    assert not cache_folder.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"state": 1}'])
-def test_a_damaged_cache_is_replaced(tmp_path, cached, content):
+def test_damaged_cache_is_replaced(tmp_path, cache_folder, content):
     (tmp_path / "file").write_bytes(b"1234")
     found = fingerprints.of_file(tmp_path / "file")
-    (kept,) = cached.iterdir()
+    (kept,) = cache_folder.iterdir()
     before = kept.read_text()
     kept.write_text(content)
     assert fingerprints.of_file(tmp_path / "file") == found
     assert kept.read_text() == before
 
 
-def test_no_place_for_a_cache_is_no_failure(tmp_path, cached):
+def test_unwritable_cache_folder_is_ignored(tmp_path, cache_folder):
     (tmp_path / "cache").write_text("in the way")
     (tmp_path / "file").write_bytes(b"1234")
     assert fingerprints.of_file(tmp_path / "file") == fingerprints.of_file(tmp_path / "file")

@@ -52,7 +52,7 @@ GOOD = idx_bytes(np.arange(6).reshape(1, 2, 3))
     ],
 )
 @pytest.mark.parametrize("name", ["images", "images.gz"])
-def test_bad_content_names_the_file(tmp_path, name, content, message):
+def test_error_for_invalid_content_names_the_file(tmp_path, name, content, message):
     path = written(tmp_path / name, content)
     with pytest.raises(ValueError, match=message) as error:
         read_idx(path, 3)
@@ -62,7 +62,7 @@ def test_bad_content_names_the_file(tmp_path, name, content, message):
 @pytest.mark.parametrize(
     "damage", [lambda c: c[:-9], lambda c: GOOD, lambda c: c[:12] + b"\xff" * 9]
 )
-def test_a_damaged_gzip_file(tmp_path, damage):
+def test_damaged_gzip_file_raises(tmp_path, damage):
     path = tmp_path / "images.gz"
     path.write_bytes(damage(gzip.compress(GOOD)))
     with pytest.raises(ValueError, match=r"images\.gz is damaged: it cannot be decompressed"):

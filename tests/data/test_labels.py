@@ -17,7 +17,7 @@ NAN = float("nan")
         (np.array([[255, 3], [255, 255]]), np.array([[0, 1], [1, 1]]), 255),
     ],
 )
-def test_one_label_is_enough(labels, mask, missing):
+def test_one_label_per_task_is_sufficient(labels, mask, missing):
     masks = {} if mask is None else {"a": mask}
     require_labels({"a": labels}, masks, {"a": missing})
 
@@ -33,12 +33,12 @@ def test_one_label_is_enough(labels, mask, missing):
         (np.array([[255, 3], [255, 255]]), np.array([[1, 0], [1, 1]]), 255),
     ],
 )
-def test_a_task_without_a_label_is_named(labels, mask, missing):
+def test_task_without_labels_raises(labels, mask, missing):
     masks = {} if mask is None else {"b": mask}
     with pytest.raises(ValueError, match=r"has a label for: b\. Leave these tasks out"):
         require_labels({"a": np.ones(2), "b": labels}, masks, {"b": missing})
 
 
-def test_all_such_tasks_are_named():
+def test_error_names_all_tasks_without_labels():
     with pytest.raises(ValueError, match="for: a, c"):
         require_labels({"a": np.ones(0), "b": np.ones(2), "c": np.ones(0)})

@@ -25,28 +25,29 @@ WEIGHTS = [
 
 @pytest.mark.parametrize("batch_size", [1, 7, 256])
 @pytest.mark.parametrize("weights", WEIGHTS, ids=lambda w: ",".join(f"{x:.3g}" for x in w))
-def test_shares(weights, batch_size):
+def test_counts_follow_the_shares(weights, batch_size):
     steps = 100_000
     counts = task_counts(weights, batch_size, steps, seed=1)
     share = batch_size * np.array(weights) / np.sum(weights)
     assert (counts.sum(axis=1) == batch_size).all()
-    # In a batch: the share, rounded down or up.
+    # Per batch: the share, rounded down or up.
     assert (counts >= np.floor(share + 1e-9)).all()
     assert (counts <= np.ceil(share - 1e-9)).all()
-    # At any time: a few examples from the share, where random draws would be hundreds away.
+    # Cumulative counts differ from the share by a few examples; with random draws it would be
+    # hundreds.
     due = share * np.arange(1, steps + 1)[:, np.newaxis]
     assert np.abs(np.cumsum(counts, axis=0) - due).max() < 5
 
 
-def test_counts_worked_out_by_hand():
-    """At whole shares there is nothing to round; at halves they take turns."""
+def test_counts_equal_those_computed_by_hand():
+    """Integral shares need no rounding; halves alternate."""
     assert task_counts([0.25, 0.75], 8, 3, seed=0).tolist() == [[2, 6]] * 3
     halves = task_counts([1, 1], 5, 1000, seed=0)
     assert set(map(tuple, halves.tolist())) == {(2, 3), (3, 2)}
     assert abs(halves[:, 0].sum() - 2500) <= 2
 
 
-def test_counts_depend_on_the_seed_and_on_nothing_else():
+def test_counts_depend_only_on_the_seed():
     one, same, other = (task_counts([0.3, 0.7], 8, 50, seed) for seed in (1, 1, 2))
     assert one.tolist() == same.tolist() != other.tolist()
     assert task_counts([0.3, 0.7], 8, 20, 1).tolist() == one[:20].tolist()
@@ -54,20 +55,20 @@ def test_counts_depend_on_the_seed_and_on_nothing_else():
 
 
 @pytest.mark.parametrize("weights", [[-0.1, 1.1], [0, 0], [], [[1, 2]], [float("nan"), 1]])
-def test_bad_weights(weights):
+def test_invalid_weights_raise(weights):
     with pytest.raises(ValueError, match="Shares must be finite"):
         task_counts(weights, 8, 10, 0)
 
 
 @pytest.mark.parametrize("batch_size", [0, -3])
-def test_bad_batch_size(batch_size):
+def test_invalid_batch_size_raises(batch_size):
     with pytest.raises(ValueError, match="`batch_size` must be 1 or more"):
         task_counts([1, 1], batch_size, 10, 0)
 
 
 @pytest.fixture
 def sources():
-    """Task a holds 0 to 9, task b 100 to 106; labels are the negatives."""
+    """Task a contains 0 to 9, task b 100 to 106; labels are the negatives."""
     values = {"b": np.arange(100, 107), "a": np.arange(10)}
     return {task: in_memory((x[:, None], -x, x % 2)) for task, x in values.items()}
 
@@ -106,7 +107,7 @@ def test_a_task_of_weight_zero_is_never_read(sources):
 
 
 @pytest.mark.slow
-def test_both_kinds_resume_with_the_tail(sources):
+def test_mixed_and_equal_shares_resume_at_first_step(sources):
     def mixed(step):
         return as_numpy(mixed_batches(sources, {"a": 0.7, "b": 0.3}, 6, 20, 4, step))
 
@@ -140,12 +141,12 @@ def test_tasks_of_one_size_are_read_in_different_orders():
 
 
 @pytest.mark.parametrize("batch_size", [7, 1, 0])
-def test_shares_that_cannot_be_equal(sources, batch_size):
+def test_batch_size_not_divisible_by_the_tasks_raises(sources, batch_size):
     with pytest.raises(ValueError, match="multiple of the number of tasks, 2"):
         per_task_batches(sources, batch_size, 5, 0)
 
 
-def test_weights_for_other_tasks(sources):
+def test_weights_of_unknown_tasks_raise(sources):
     with pytest.raises(ValueError, match=r"\['a', 'c'\].*\['a', 'b'\]"):
         mixed_batches(sources, {"a": 1, "c": 1}, 4, 5, 0)
 
@@ -153,7 +154,7 @@ def test_weights_for_other_tasks(sources):
 SIZES = {"a": 1000, "b": 10}
 
 
-def test_temperature_goes_from_sizes_to_equal_shares():
+def test_temperature_interpolates_between_sizes_and_equal_shares():
     by_size = temperature_shares(SIZES, 1.0)
     np.testing.assert_allclose([by_size["a"][0], by_size["b"][0]], [1000 / 1010, 10 / 1010])
     np.testing.assert_allclose(temperature_shares(SIZES, float("inf"))["b"], [0.5])
@@ -168,7 +169,7 @@ TEMPERATURES, STEPS = (1.0, 2.0, float("inf")), (1, 7, 100)
     ("temperature", "steps"),
     some(itertools.product(TEMPERATURES, STEPS), [*zip(TEMPERATURES, STEPS, strict=True)]),
 )
-def test_shares_of_one_temperature_are_those_of_every_step(temperature, steps):
+def test_constant_temperature_gives_constant_shares(temperature, steps):
     sources = {task: in_memory((np.zeros((n, 1)), np.zeros(n))) for task, n in SIZES.items()}
     shares = temperature_shares(SIZES, temperature)
     every = temperature_shares(SIZES, (temperature, temperature), steps)
@@ -188,7 +189,7 @@ def test_annealed_shares_change_from_step_to_step():
     np.testing.assert_allclose(shares["a"] + shares["b"], 1.0)
 
 
-def test_batches_follow_shares_of_each_step():
+def test_batches_follow_the_shares_of_each_step():
     steps = 400
     shares = temperature_shares(SIZES, (5.0, 1.0), steps)
     counts = task_counts(np.stack([*shares.values()], 1), 16, steps, seed=0)
@@ -207,11 +208,11 @@ def test_batches_follow_shares_of_each_step():
 @pytest.mark.parametrize(
     ("temperature", "sizes"), [(0.0, SIZES), ((1.0, -1.0), SIZES), (1.0, {"a": 0}), (1.0, {})]
 )
-def test_wrong_temperatures_and_sizes(temperature, sizes):
+def test_invalid_temperatures_and_sizes_raise(temperature, sizes):
     with pytest.raises(ValueError, match="positive"):
         temperature_shares(sizes, temperature)
 
 
-def test_shares_of_another_number_of_steps():
+def test_shares_for_another_number_of_steps_raise():
     with pytest.raises(ValueError, match="at each of 4 steps"):
         task_counts(np.ones((3, 2)), 8, 4, seed=0)

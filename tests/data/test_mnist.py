@@ -15,13 +15,13 @@ FILES = [
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 ]
-# A bare array, under a wrong name.
+# A bare NPY array, with the wrong file name.
 NPY = b"\x93NUMPY\x01\x00" + struct.pack("<H", 56)
 NPY += b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,)}".ljust(55) + b"\n\x07"
 
 
 def arrays() -> list[np.ndarray]:
-    """Images and labels of seven training and three test digits."""
+    """Returns images and labels of seven training and three test digits."""
     generator = np.random.default_rng(0)
     return [
         array
@@ -63,8 +63,8 @@ def test_npz(tmp_path):
     check(load_mnist(str(npz(tmp_path, arrays()))), arrays())
 
 
-def test_tfds(monkeypatch):
-    """A stand-in with the signature that `load` and `as_numpy` have: nothing is downloaded."""
+def test_tfds_with_fake_load(monkeypatch):
+    """Fake `load` and `as_numpy` have TFDS' signatures: nothing is downloaded."""
     contents = arrays()
     splits = {"train": contents[:2], "test": contents[2:]}
 
@@ -81,7 +81,7 @@ def test_tfds(monkeypatch):
     check(load_mnist(), contents)
 
 
-def test_tfds_itself():
+def test_tfds_with_real_load():
     tfds = pytest.importorskip("tensorflow_datasets")
     with tfds.testing.mock_data(num_examples=5):
         mnist = load_mnist()
@@ -89,20 +89,20 @@ def test_tfds_itself():
     assert mnist.train.labels.shape == (5,)
 
 
-def test_tfds_is_not_installed(monkeypatch):
+def test_missing_tfds_raises(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"pip install -e '.*\[tfds\]'"):
         load_mnist()
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.npz"])
-def test_nothing_there(tmp_path, name):
+def test_missing_path_raises(tmp_path, name):
     with pytest.raises(ValueError, match=f"No MNIST at .*{name}: expected a folder.*{FILES[0]}"):
         load_mnist(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file(tmp_path, name):
+def test_missing_file_raises(tmp_path, name):
     (folder(tmp_path, arrays()) / name).unlink()
     with pytest.raises(ValueError, match=f"{name} .*is missing in {tmp_path}"):
         load_mnist(str(tmp_path))
@@ -121,7 +121,7 @@ def _wrong_size(contents):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (_wrong_label, "train.*digits from 0 to 9. Received: 10 at position 4"),
         (_too_few_labels, r"(t10k|test).*each of the 3 images. Received labels of shape \(2,\)"),
@@ -129,23 +129,23 @@ def _wrong_size(contents):
     ],
 )
 @pytest.mark.parametrize("write", [folder, npz])
-def test_what_is_not_mnist(tmp_path, write, spoil, message):
+def test_invalid_arrays_raise(tmp_path, write, corrupt, message):
     contents = arrays()
-    spoil(contents)
+    corrupt(contents)
     path = write(tmp_path, contents)
     with pytest.raises(ValueError, match=message) as error:
         load_mnist(str(path))
     assert str(tmp_path) in str(error.value)
 
 
-def test_an_npz_file_without_the_arrays(tmp_path):
+def test_npz_file_without_the_arrays_raises(tmp_path):
     np.savez(tmp_path / "other.npz", x_train=np.zeros(1), images=np.zeros(1))
     with pytest.raises(ValueError, match=r"other.npz lacks the arrays \['x_test', 'y_test', 'y_tr"):
         load_mnist(str(tmp_path / "other.npz"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short", NPY])
-def test_an_npz_file_that_cannot_be_read(tmp_path, content):
+def test_unreadable_npz_file_raises(tmp_path, content):
     (tmp_path / "mnist.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"mnist.npz is not a readable .npz file"):
         load_mnist(str(tmp_path / "mnist.npz"))

@@ -24,7 +24,7 @@ def even(batch_size: int, steps: int) -> np.ndarray:
     ("num_examples", "batch_size", "epochs"),
     [(10, 3, 3), (12, 4, 2), (7, 7, 3), (5, 12, 12), (1, 2, 4)],
 )
-def test_every_example_once_an_epoch(num_examples, batch_size, epochs):
+def test_epoch_reads_every_example_once(num_examples, batch_size, epochs):
     steps = num_examples * epochs // batch_size
     stream = read_stream(num_examples, even(batch_size, steps))
     for start in range(0, len(stream) - num_examples + 1, num_examples):
@@ -32,8 +32,8 @@ def test_every_example_once_an_epoch(num_examples, batch_size, epochs):
     assert len(stream) == steps * batch_size
 
 
-def test_a_batch_crosses_the_border_of_two_epochs():
-    """Computed here from the permutations, without the data set."""
+def test_batch_may_span_two_epochs():
+    """Computed here from the permutations, independently of the data set."""
     key = derive_seed(3, 1)
     orders = np.concatenate([permutation(10, key, epoch) for epoch in range(3)])
     batches = read(10, even(4, 7), seed=3, stream=1)
@@ -41,8 +41,10 @@ def test_a_batch_crosses_the_border_of_two_epochs():
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 6, 9, 10])
-def test_resumes_with_the_tail(first_step):
-    starts = np.array([0, 3, 3, 7, 8, 20, 21, 25, 30, 30, 33])  # batches of many sizes, and of none
+def test_resumes_at_first_step(first_step):
+    starts = np.array(
+        [0, 3, 3, 7, 8, 20, 21, 25, 30, 30, 33]
+    )  # Batches of many sizes, including zero.
     whole = read(6, starts, seed=5)
     assert [len(batch) for batch in whole] == np.diff(starts).tolist()
     assert read(6, starts, seed=5, first_step=first_step) == whole[first_step:]
@@ -60,7 +62,7 @@ def test_seed_stream_and_epoch_each_change_the_order():
 
 
 def test_epochs_do_not_repeat():
-    """256 different orders in 600 epochs is what a seed of 8 bits would give."""
+    """A seed of 8 bits would give only 256 orders in 600 epochs."""
     key = derive_seed(0, 0)
     order = tf.function(lambda epoch: permutation(20, key, epoch))
     orders = {tuple(order(tf.constant(epoch)).numpy()) for epoch in range(600)}
@@ -68,14 +70,14 @@ def test_epochs_do_not_repeat():
 
 
 def test_orders_are_uniform():
-    """Each example comes first equally often: a chi-squared test with 9 degrees of freedom."""
+    """Chi-squared test of which example comes first, with 9 degrees of freedom."""
     stream = np.array(read_stream(10, even(10, 2000))).reshape(2000, 10)
     for position in (0, 4, 9):
         counts = np.array([Counter(stream[:, position])[i] for i in range(10)])
-        assert ((counts - 200) ** 2 / 200).sum() < 33.7  # exceeded once in 10,000
+        assert ((counts - 200) ** 2 / 200).sum() < 33.7  # Exceeded with probability 1e-4.
 
 
-def test_one_permutation_an_epoch_and_not_one_a_batch(monkeypatch):
+def test_permutation_is_computed_once_per_epoch(monkeypatch):
     computed = []
 
     def counted(num_examples, seed, epoch):
@@ -87,14 +89,14 @@ def test_one_permutation_an_epoch_and_not_one_a_batch(monkeypatch):
     assert computed == [0, 1, 2, 3]
 
 
-def test_resumes_at_once_in_a_long_run():
+def test_resuming_a_long_run_takes_constant_time():
     starts = 256 * np.arange(1_000_001)
     batches = index_batches(48_000, starts, 0, first_step=999_998)
     assert [batch.shape for batch in batches] == [(256,), (256,)]
 
 
 @pytest.mark.parametrize(("starts", "shape"), [(even(4, 3), (4,)), ([0, 1, 5], (None,))])
-def test_length_and_shape_are_known(starts, shape):
+def test_cardinality_and_shape_are_known(starts, shape):
     batches = index_batches(10, starts, 0, first_step=1)
     assert int(batches.cardinality()) == len(starts) - 2
     assert batches.element_spec.shape.as_list() == list(shape)
@@ -122,6 +124,6 @@ def test_derived_seeds_differ():
         ({"seed": -1}, "0 or more"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         index_batches(**{"num_examples": 5, "starts": [0, 2, 4], "seed": 0, **arguments})

@@ -5,7 +5,7 @@ from mtk.data.digits import Digits
 from mtk.data.overlay import make_pairs, overlay, resize_nearest
 
 
-def test_overlay_known_in_advance():
+def test_overlay_equals_values_computed_by_hand():
     left = np.array([[[1, 2], [3, 4]]], np.uint8)
     right = np.array([[[3, 5], [6, 7]]], np.uint8)
     expected = [[1, 2, 0, 0], [3, 4, 5, 0], [0, 6, 7, 0], [0, 0, 0, 0]]
@@ -15,7 +15,7 @@ def test_overlay_known_in_advance():
 
 
 @pytest.mark.parametrize(("offset", "canvas"), [(0, 5), (1, 6), (4, 12), (7, 12)])
-def test_overlay_equals_pixel_by_pixel(offset, canvas):
+def test_overlay_equals_pixelwise_computation(offset, canvas):
     generator = np.random.default_rng(0)
     left, right = generator.integers(0, 256, (2, 3, 5, 5)).astype(np.uint8)
     expected = np.zeros((3, canvas, canvas), int)
@@ -27,15 +27,15 @@ def test_overlay_equals_pixel_by_pixel(offset, canvas):
 
 
 @pytest.mark.parametrize(("offset", "canvas"), [(-1, 9), (3, 7)])
-def test_what_does_not_fit(offset, canvas):
+def test_too_large_offset_raises(offset, canvas):
     images = np.zeros((1, 5, 5), np.uint8)
     with pytest.raises(ValueError, match="do not fit on a canvas"):
         overlay(images, images, offset, canvas)
 
 
-def test_resize_known_in_advance():
+def test_resize_equals_values_computed_by_hand():
     image = np.arange(16).reshape(1, 4, 4)
-    # Centres of two pixels on four fall on the borders 1 and 3, which belong to pixels 1 and 3.
+    # Centres of two pixels on four lie on the borders 1 and 3, which belong to pixels 1 and 3.
     assert resize_nearest(image, 2).tolist() == [[[5, 7], [13, 15]]]
     assert resize_nearest(image, 4).tolist() == image.tolist()
     assert resize_nearest(image[:, :2, :2], 4)[0, 0].tolist() == [0, 0, 1, 1]
@@ -51,7 +51,7 @@ def test_resize_equals_tensorflow():
 
 @pytest.fixture
 def digits() -> Digits:
-    """Digit number i is an image of the value i + 1, so that a pair shows who is in it."""
+    """Digit i is an image of the value i + 1, which identifies it in a pair."""
     values = np.arange(1, 21, dtype=np.uint8)
     return Digits(np.broadcast_to(values[:, None, None], (20, 4, 4)), values.astype(np.int32) - 1)
 
@@ -69,14 +69,14 @@ def test_pairs(digits, partners):
     assert len(set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))) > 15 * partners
 
 
-def test_the_seed_draws_the_partners(digits):
+def test_partners_depend_on_the_seed(digits):
     one, same, other = (make_pairs(digits, 2, 6, 6, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.right, same.right)
     np.testing.assert_array_equal(one.left, other.left)
     assert (one.right != other.right).any()
 
 
-def test_no_partners_are_refused():
+def test_zero_partners_raise():
     digits = Digits(np.zeros((3, 8, 8), np.uint8), np.zeros(3, np.int32))
     with pytest.raises(ValueError, match="`partners` must be 1 or more"):
         make_pairs(digits, offset=2, canvas=10, size=10, seed=0, partners=0)
