@@ -1,4 +1,4 @@
-"""The pages of the site, and the blocks of code in them."""
+"""The pages of the site, and the code blocks in them."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,9 @@ _LANGUAGES = {"{code-cell} python": "python"}
 
 
 class Block(NamedTuple):
-    """A block of code.
+    """A code block.
 
     Attributes:
-        language: "python", "bash" or another one.
-        text: The code.
-        line: Where it begins in its page, from 1.
-        mark: What a comment in the line before it says: "run" of commands, "gin" of a
-            configuration, "gin FILE" of one that is laid over a file; or None.
     """
 
     language: str
@@ -30,7 +25,7 @@ class Block(NamedTuple):
 
 
 def written():
-    """The pages that people wrote, README included; what is made from code is left out."""
+    """Returns the hand-written pages, README included, without pages generated from code."""
     made = {"api", "methods"}
     pages = [p for p in DOCS.rglob("*.md") if p.parent.name not in made]
     pages = [p for p in pages if p.name not in ("api.md", "commands.md")]
@@ -52,12 +47,12 @@ def blocks(page, language):
 
 
 def with_code(language):
-    """Pages of the site that have such blocks."""
+    """Returns the pages of the site that contain blocks of a language."""
     return [p for p in written() if p.is_relative_to(DOCS) and blocks(p, language)]
 
 
 def program(page):
-    """The Python blocks of a page as one program, whose lines have the numbers of the page."""
+    """Returns the Python blocks of a page as one program with the line numbers of the page."""
     lines = []
     for block in blocks(page, "python"):
         lines += [""] * (block.line - len(lines) - 1)

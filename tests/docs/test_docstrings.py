@@ -1,4 +1,4 @@
-"""The examples in docstrings run, and print what they say."""
+"""The examples in docstrings run and print what they state."""
 
 import doctest
 import importlib
@@ -8,7 +8,7 @@ import pytest
 
 from tests.docs import pages
 
-# Modules are looked through as text: those of clusters need packages of their own.
+# Modules are found by path: those of clusters import packages that may be missing.
 MODULES = [
     ".".join(path.relative_to(pages.ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in sorted((pages.ROOT / "mtk").rglob("*.py"))
@@ -20,7 +20,7 @@ MODULES = [
 def test_examples_of_a_module_run(name):
     module = importlib.import_module(name)
     package = importlib.import_module(name.rpartition(".")[0])
-    # An example uses its neighbours, as who imports the package can.
+    # An example may use all that its package exports.
     exported = {each: getattr(package, each) for each in package.__all__}
     done = doctest.testmod(module, extraglobs={"keras": keras, **exported})
     assert done.attempted

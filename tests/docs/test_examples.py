@@ -1,4 +1,4 @@
-"""The example programs read files of the published formats, and train."""
+"""The example programs: readers of published file formats, and training."""
 
 import gzip
 import sys
@@ -54,19 +54,19 @@ def test_arff_is_read(tmp_path, compressed):
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", ARFF + "1,2\n", ARFF.replace("8.5", "?")])
-def test_no_arff_is_named(tmp_path, text):
+def test_invalid_arff_raises(tmp_path, text):
     (tmp_path / "t.arff").write_text(text)
     with pytest.raises(ValueError):
         regression.read_arff(tmp_path / "t.arff", targets=2)
 
 
-def test_folds_divide_the_rows():
+def test_folds_partition_the_rows():
     found = list(regression.folds(23, 10, seed=1))
     assert sorted(np.concatenate([test for _, test in found])) == list(range(23))
     assert all(not set(train) & set(test) for train, test in found)
 
 
-def test_relative_rmse_is_one_for_the_mean_of_training_and_zero_for_the_truth():
+def test_relative_rmse_is_one_for_the_training_mean_and_zero_for_the_labels():
     rng = np.random.default_rng(0)
     train, true = rng.normal(size=(50, 2)), rng.normal(size=(20, 2))
     mean = np.broadcast_to(train.mean(axis=0), true.shape)
@@ -74,7 +74,7 @@ def test_relative_rmse_is_one_for_the_mean_of_training_and_zero_for_the_truth():
     np.testing.assert_allclose(regression.relative_rmse(true, true, train), 0.0)
 
 
-def test_cross_validation_standardizes_and_returns_to_the_units():
+def test_cross_validation_standardizes_and_restores_units():
     x = np.random.default_rng(0).normal(size=(100, 3))
     y = 1000 + 50 * x[:, :2]
 
@@ -95,7 +95,7 @@ def test_adult_is_read(tmp_path):
     np.testing.assert_allclose(inputs["numbers"].mean(axis=0), 0.0, atol=1e-6)
 
 
-def test_adult_without_a_column_is_named(tmp_path):
+def test_adult_without_a_column_raises(tmp_path):
     (tmp_path / "adult.csv").write_text(ADULT.replace("country", "land"))
     with pytest.raises(ValueError, match="country"):
         adult.read(tmp_path / "adult.csv")
@@ -110,13 +110,13 @@ def test_tox21_is_read(tmp_path, text):
     np.testing.assert_array_equal(labels["SR-p53"], [[np.nan], [1], [0]])
 
 
-def test_tox21_without_molecules_is_named(tmp_path):
+def test_tox21_without_molecules_raises(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="smiles"):
         tox21.read(tmp_path / "t.csv")
 
 
-def test_molecules_that_cannot_be_read_are_left_out():
+def test_unreadable_molecules_are_skipped():
     pytest.importorskip("rdkit")
     x, readable = tox21.fingerprints(["CCO", "no molecule", "c1ccccc1"])
     assert x.shape == (2, 1024)

@@ -1,4 +1,4 @@
-"""What the site makes from the code."""
+"""Pages that Sphinx extensions generate from code."""
 
 import re
 import sys
@@ -25,8 +25,8 @@ def test_every_method_has_a_page(kind):
 
 
 @pytest.mark.parametrize("kind", method_pages.methods(), ids=lambda kind: kind.__name__)
-def test_every_method_has_all_that_a_method_has(kind):
-    """A source, a formula, known values, a gin file and a line in the README."""
+def test_every_method_is_complete(kind):
+    """Methods have a source, a formula, known values, a gin file and a row in the README."""
     name = kind.__name__
     assert "Reference:" in kind.__doc__
     page = PAGES[f"methods/{name}.md"]
@@ -40,7 +40,7 @@ def test_every_method_has_all_that_a_method_has(kind):
     assert f"`{name}`" in (DOCS.parent / "README.md").read_text()
 
 
-def test_a_new_method_appears_by_itself(monkeypatch):
+def test_new_method_gets_a_page(monkeypatch):
     class Inverse(combiners.GramianCombiner):
         """Weighs by inverse norms."""
 
@@ -51,7 +51,7 @@ def test_a_new_method_appears_by_itself(monkeypatch):
     assert "one backward pass per task" in page
 
 
-def test_facts_belong_to_methods():
+def test_facts_refer_to_existing_methods():
     facts = tomllib.loads((DOCS / "methods" / "facts.toml").read_text())
     assert set(facts) <= {kind.__name__ for kind in method_pages.methods()}
     for known in facts.values():
@@ -65,7 +65,7 @@ def test_pages_show_known_values_and_costs():
     assert "`MGDA(normalization='l2')`" in PAGES["methods/MGDA.md"]
 
 
-def test_packages_of_the_reference_export_what_the_pages_name():
+def test_reference_lists_what_packages_export():
     found = package_pages.pages()
     assert ".. autoclass:: mtk.MultiTaskModel" in found["reference/api/mtk.md"]
     assert ".. autofunction:: mtk.experiment.run" in found["reference/api/mtk.experiment.md"]
@@ -81,5 +81,5 @@ def test_packages_of_the_reference_export_what_the_pages_name():
         ("Example:\n>>> a_ * `b`\n'c_'", ".. rubric:: Example\n\n\n>>> a_ * `b`\n'c_'"),
     ],
 )
-def test_docstrings_become_restructured_text(given, made):
+def test_docstrings_are_converted_to_restructured_text(given, made):
     assert docstrings.to_restructured_text(given.split("\n")) == made.split("\n")

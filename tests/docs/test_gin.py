@@ -1,4 +1,4 @@
-"""What the pages show of gin is a configuration that can be used."""
+"""The gin blocks and bindings on pages are valid configurations."""
 
 import re
 import shlex
@@ -39,7 +39,7 @@ def make(data_dir=None):
 
 @pytest.fixture(autouse=True)
 def _own_files(tmp_path, monkeypatch):
-    """The module and the configuration that the pages speak of."""
+    """Writes the module and the configuration that the pages mention."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_package").mkdir()
@@ -51,7 +51,7 @@ def _own_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_is_a_configuration(block, tmp_path):
+def test_block_is_a_valid_configuration(block, tmp_path):
     path = tmp_path / "shown.gin"
     path.write_text(block.text)
     files = [*(pages.ROOT / name for name in block.mark.split()[1:]), path]
@@ -70,7 +70,7 @@ def test_a_block_is_a_configuration(block, tmp_path):
 
 
 def _check_runs(search, folders, path):
-    """Checks the configurations of the first runs, and with them what the search binds."""
+    """Parses the configurations of a search's first runs, which contain its bindings."""
     grid = Grid(search.study, folders)
     grid.check_names()
     (method,) = search.study.methods
@@ -79,8 +79,8 @@ def _check_runs(search, folders, path):
         config.parse([path])
 
 
-def test_every_block_of_gin_is_checked():
-    """A line that binds something, in a block that no mark calls a configuration."""
+def test_every_gin_block_is_marked():
+    """Every block with a binding must be marked as a configuration."""
     binding = re.compile(r"^(\w+\.)+\w+( = .*|:)$", re.M)
     wrong = [
         f"{pages.name(page)}:{block.line}"
@@ -93,7 +93,7 @@ def test_every_block_of_gin_is_checked():
 
 
 @pytest.mark.parametrize("page", WITHIN_SENTENCES, ids=pages.name)
-def test_bindings_within_sentences_can_be_used(page, tmp_path):
+def test_inline_bindings_are_valid(page, tmp_path):
     path = tmp_path / "imports.gin"
     path.write_text(
         "from __gin__ import dynamic_registration\nimport keras\n"
@@ -102,7 +102,7 @@ def test_bindings_within_sentences_can_be_used(page, tmp_path):
     config.parse([path], WITHIN_SENTENCES[page])
 
 
-def test_bindings_of_commands_can_be_used():
+def test_bindings_in_commands_are_valid():
     found = 0
     for page in pages.written():
         for block in pages.blocks(page, "bash"):

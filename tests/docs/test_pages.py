@@ -1,4 +1,4 @@
-"""What the pages show is what runs."""
+"""The code, commands, links and tables of the pages."""
 
 import ast
 import functools
@@ -19,7 +19,7 @@ from tests.docs import pages
 sys.path.append(str(pages.DOCS / "extensions"))
 import command_pages
 
-# Those that need no training; the others take seconds each.
+# Pages whose code trains no network; the others take seconds each.
 QUICK = {
     f"docs/{name}.md"
     for name in ("concepts/fronts", "concepts/gramian", "concepts/sharing", "howto/from_torchjd")
@@ -31,7 +31,7 @@ WITH_SHELL = [page for page in pages.written() if pages.blocks(page, "bash")]
 RUNS = [block for page in WITH_SHELL for block in pages.blocks(page, "bash") if block.mark == "run"]
 
 
-def test_there_are_pages_with_code():
+def test_pages_contain_code():
     assert len(WITH_PYTHON) > 25
     assert len(WITH_SHELL) > 10
     assert RUNS
@@ -44,7 +44,7 @@ def _parameter(page):
 
 @pytest.fixture
 def new_folder(tmp_path, monkeypatch):
-    """An empty working directory, from which `houses` can be imported."""
+    """Changes to an empty working directory, from which `houses` can be imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(pages.DOCS / "examples"))
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -53,14 +53,14 @@ def new_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [_parameter(page) for page in WITH_PYTHON])
-def test_python_of_a_page_runs(page, new_folder):
+def test_python_of_page_runs(page, new_folder):
     path = new_folder / "program.py"
     path.write_text(pages.program(page), encoding="utf-8")
     runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.mark.parametrize("page", [*WITH_PYTHON, pages.ROOT / "README.md"], ids=pages.name)
-def test_names_and_arguments_of_a_page_exist(page):
+def test_names_and_arguments_exist(page):
     wrong = []
     for block in pages.blocks(page, "python"):
         for node in ast.walk(ast.parse(block.text)):
@@ -69,8 +69,8 @@ def test_names_and_arguments_of_a_page_exist(page):
 
 
 @pytest.mark.parametrize("library", ["keras", "libmtl", "torchjd"])
-def test_tables_of_names_lead_to_what_exists(library):
-    """In the last column of a table, `Name(argument, ...)` is a class and what it takes."""
+def test_names_in_tables_exist(library):
+    """`Name(argument, ...)` in the last column of a table is a class and its arguments."""
     page = pages.DOCS / "howto" / f"from_{library}.md"
     cells = [line.split("|")[-2] for line in page.read_text().splitlines() if line.endswith("|")]
     homes = [mtk.combiners, mtk.models.sharing, mtk]
@@ -87,7 +87,7 @@ def test_tables_of_names_lead_to_what_exists(library):
 
 
 def _wrong(node):
-    """What does not exist of the attributes of `mtk` that a part of a program names."""
+    """Returns the attributes of `mtk` in a part of a program that do not exist."""
     if isinstance(node, ast.Attribute) and (path := _path(node)):
         return [] if _found(path) is not None else [path]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -116,7 +116,7 @@ def _found(path):
 
 
 @pytest.mark.parametrize("page", WITH_SHELL, ids=pages.name)
-def test_commands_of_a_page_exist(page):
+def test_commands_exist(page):
     for block in pages.blocks(page, "bash"):
         for line in block.text.replace("\\\n", " ").splitlines():
             words = re.search(r"(?:python -m mtk\.|^mtk )(\w+)(.*)", line)
@@ -143,7 +143,7 @@ def test_shell_block_runs(block, new_folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_links_between_pages_lead_somewhere():
+def test_links_between_pages_exist():
     made = re.compile(r"docs/(reference/(api/.*|api|commands)|methods/(table|[A-Z]\w*))\.md")
     wrong = []
     for page in pages.written():
@@ -157,7 +157,7 @@ def test_links_between_pages_lead_somewhere():
     assert not wrong, wrong
 
 
-def test_papers_are_linked_where_they_are_named():
+def test_papers_are_linked():
     named = re.compile(r"(?<![\[\w-])[A-ZÀ-Ž]\w+ (?:et al\.|& [A-ZÀ-Ž]\w+),?\s\(?(?:19|20)\d\d")
     wrong = [
         f"{pages.name(page)}: {found}"
@@ -167,8 +167,8 @@ def test_papers_are_linked_where_they_are_named():
     assert not wrong, wrong
 
 
-def test_rows_of_tables_have_a_cell_for_each_column():
-    """Markdown drops cells beyond the last column, and shows others under the wrong head."""
+def test_table_rows_have_a_cell_per_column():
+    """Markdown drops cells beyond the last column, and shifts others."""
     wrong = []
     for page in pages.written():
         text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
@@ -179,14 +179,14 @@ def test_rows_of_tables_have_a_cell_for_each_column():
     assert not wrong, wrong
 
 
-def test_every_package_is_in_the_list_of_parts():
+def test_every_package_is_listed():
     listed = (pages.DOCS / "concepts" / "flow.md").read_text()
     parts = [path.parent.name for path in (pages.ROOT / "mtk").glob("*/__init__.py")]
     assert [part for part in parts if f"`mtk/{part}/`" not in listed] == []
 
 
 def test_files_of_results_exist():
-    """What a page says of the tables and figures beside it."""
+    """Files that a page of results mentions exist beside it."""
     wrong = []
     for page in pages.written():
         for name in re.findall(r"`((?:table|figure)s?_[\w.]+)`", page.read_text()):
@@ -195,7 +195,7 @@ def test_files_of_results_exist():
     assert not wrong
 
 
-def test_every_page_is_in_the_contents():
+def test_every_page_is_in_a_toctree():
     listed = set()
     for page in pages.written():
         for toctree in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.S):

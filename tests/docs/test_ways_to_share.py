@@ -1,4 +1,4 @@
-"""The comparisons of ways to share: their scores, their verdict, and a whole run."""
+"""The comparison of sharing architectures: metrics, verdict, and a whole run."""
 
 import sys
 
@@ -22,7 +22,7 @@ age,type_employer,education,education_num,marital,occupation,race,sex,capital_ga
 
 
 def network_and_rows():
-    """Returns a network of two tasks, and rows of which one in five labels of `b` is missing."""
+    """Returns a network of two tasks, and rows with 20% of the labels of `b` missing."""
     rng = np.random.default_rng(0)
     inputs = keras.Input((3,), name="numbers")
     outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("a", "b")}
@@ -32,7 +32,7 @@ def network_and_rows():
     return keras.Model({"numbers": inputs}, outputs), ways_to_share.Rows({"numbers": x}, labels)
 
 
-def test_losses_and_areas_are_those_of_the_labelled_examples():
+def test_losses_and_aucs_are_those_of_labelled_examples():
     network, rows = network_and_rows()
     losses, areas = ways_to_share.group_losses(network, rows), ways_to_share.areas(network, rows)
     assert losses.shape == (ways_to_share.GROUPS, 2)
@@ -42,12 +42,12 @@ def test_losses_and_areas_are_those_of_the_labelled_examples():
         y, z = labels[known], logits[task][:, 0][known]
         expected = keras.losses.BinaryCrossentropy(from_logits=True)(y, z)
         np.testing.assert_allclose(losses[:, k].mean(), expected, rtol=1e-5)
-        # How often a positive lies above a negative.
+        # The probability that a positive has a higher score than a negative.
         above = z[y > 0][:, None] > z[y == 0][None]
         np.testing.assert_allclose(areas[k], above.mean(), rtol=1e-9)
 
 
-def test_the_verdict_finds_the_network_that_was_made_better():
+def test_verdict_finds_the_better_network():
     rng = np.random.default_rng(1)
     share = np.array([0.5, 0.1, 0.3, 0.7, 0.9])
     front = np.stack([(1 - share) ** 2, share**2], axis=1)
@@ -67,7 +67,7 @@ def test_the_verdict_finds_the_network_that_was_made_better():
 
 
 @pytest.mark.slow
-def test_all_networks_are_compared(tmp_path, monkeypatch, capsys):
+def test_comparison_covers_all_networks(tmp_path, monkeypatch, capsys):
     head, *rows = ROWS.splitlines()
     (tmp_path / "adult.csv").write_text("\n".join([head, *rows * 150]))
     options = ["--parameters", "3000", "--seeds", "2", "--epochs", "1"]
