@@ -12,15 +12,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def pytest_configure(config):
     if _is_default(config):
-        # XLA's programs run once or twice here: to optimize them takes longer than that.
+        # Compiled programs run once or twice here: optimizing them takes longer than it saves.
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of methods and of training come first, so that one process takes them together.
+    """Moves tests of combiners and training to the front, so that one process runs them.
 
-    Each process gets half of all tests in a row; then the faster one takes some from the end. A
-    method that is traced once for many tests is so traced in one process.
+    Each pytest-xdist process gets half of the tests in order; the faster process then takes some
+    from the end of the other half. A combiner that many tests trace is thus traced in one process.
     """
     first = ("tests/combiners/", "tests/trainer/")
     items.sort(key=lambda item: not item.nodeid.startswith(first))
@@ -30,7 +30,7 @@ def pytest_collection_finish(session):
     if _is_default(session.config) and "tensorflow" in sys.modules:
         _rewrite_graphs(False)
     _collect_garbage()
-    # Tracing makes many objects that live on; looking for cycles after each 700 takes a twentieth.
+    # Tracing makes many long-lived objects; collecting after every 700 would take 5% of the time.
     gc.set_threshold(100_000, 50, 100)
 
 
@@ -40,7 +40,7 @@ def _is_default(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def _free_memory():
-    """Frees graphs and models after each file: a process would grow to gigabytes, and slow down."""
+    """Frees graphs and models after each file; otherwise the process would grow to gigabytes."""
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
@@ -49,10 +49,10 @@ def _free_memory():
 
 @pytest.fixture
 def rewritten_graphs():
-    """TensorFlow rewrites each graph before it runs it, as it does for users.
+    """Enables TensorFlow's graph rewriting (Grappler), which is on by default for users.
 
-    So it does in all slow tests and in every program of its own. By default it is left out: on a
-    few steps of a small graph it takes longer than it saves.
+    It is also on in slow tests and in subprocesses. The default tests turn it off: for a few steps
+    of a small graph it takes longer than it saves.
     """
     import tensorflow as tf
 
@@ -69,14 +69,14 @@ def _rewrite_graphs(wanted):
 
 
 def _collect_garbage():
-    """What is left (modules, caches) is not looked through again: that would take seconds."""
+    """Collects garbage and freezes what remains (modules, caches): scanning it takes seconds."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture
 def heard_hangups():
-    """Hears SIGHUP as in a terminal: `nohup` ignores it, and a test would wait for it in vain."""
+    """Restores the default handling of SIGHUP, which `nohup` ignores: a test would wait forever."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -84,7 +84,7 @@ def heard_hangups():
 
 @pytest.fixture
 def read_events():
-    """A function that reads a folder of event files: `{tag: [(step, value)]}`."""
+    """Returns a function that reads a folder of event files as `{tag: [(step, value)]}`."""
     import numpy as np
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -105,7 +105,7 @@ def read_events():
 
 @pytest.fixture
 def mounted(tmp_path):
-    """A function that mounts a small file system in memory; who may not mount skips the test."""
+    """Returns a function that mounts a tmpfs, or skips the test where mounting is not allowed."""
     with contextlib.ExitStack() as stack:
 
         def mount(*options):
@@ -119,7 +119,7 @@ def mounted(tmp_path):
 
 @pytest.fixture
 def bind():
-    """A function that mounts a file or a folder on another one."""
+    """Returns a function that bind-mounts a file or a folder onto another one."""
     with contextlib.ExitStack() as stack:
         yield lambda what, place: _mount(stack, place, "--bind", str(what))
 

@@ -1,4 +1,4 @@
-"""Small networks of every kind that per-task gradients must get right, with batches for them."""
+"""Small networks of every kind that per-task gradients must support, and batches for them."""
 
 import keras
 import numpy as np
@@ -45,7 +45,7 @@ def convolutional() -> keras.Model:
 
 
 def embedding() -> keras.Model:
-    """The gradient of an embedding is sparse."""
+    """An embedding, whose gradient is sparse."""
     inputs = keras.Input((5,), dtype="int32")
     x = layers.Embedding(11, 6, name="words")(inputs)
     x = layers.GlobalAveragePooling1D(name="features")(x)
@@ -62,7 +62,7 @@ def attention() -> keras.Model:
 
 
 class Subclassed(keras.Model):
-    """A trunk and heads, with nothing but `call` to tell them apart."""
+    """A subclassed model whose trunk and heads can only be told apart by tracing `call`."""
 
     def __init__(self):
         super().__init__()
@@ -121,7 +121,7 @@ def _built(network: keras.Model, shape: tuple) -> keras.Model:
 
 
 def batch(kind: str, size: int = 12, seed: int = 0):
-    """Returns `(x, {task: y}, {task: mask})` with missing labels of both kinds."""
+    """Returns `(x, {task: y}, {task: mask})` with labels missing as NaN and by mask."""
     rng = np.random.default_rng(seed)
     if kind == "convolutional":
         x = rng.normal(size=(size, 6, 6, 1)).astype("float32")

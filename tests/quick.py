@@ -1,4 +1,4 @@
-"""Which of many cases run by default, and how one test goes through many."""
+"""Selects the parametrized cases that run by default, and loops over many cases in one test."""
 
 import contextlib
 import itertools
@@ -9,18 +9,18 @@ import pytest
 
 
 def some(cases: Iterable[Any], quick: Container[Any]) -> list[Any]:
-    """Gives all cases for `parametrize`; those not in `quick` run with the slow tests only."""
+    """Returns all cases for `parametrize`; those not in `quick` are marked slow."""
     return [case if case in quick else slow(case) for case in cases]
 
 
 def latin(first: Sequence[Any], second: Sequence[Any], third: Sequence[Any]) -> list[Any]:
-    """Gives the product of three lists for `parametrize`; by default a Latin square of it runs.
+    """Returns the product of three lists for `parametrize`, marked slow outside a Latin square.
 
-    Each pair of values of two lists is in it, once where the lists are equally long.
+    Each pair of values of two lists occurs in it, exactly once if the lists are equally long.
 
     Args:
-        first: A list that is as long as the third, or longer.
-        second: Another one.
+        first: A list at least as long as `third`.
+        second: A list at least as long as `third`.
         third: The shortest list.
     """
     cases = []
@@ -39,7 +39,7 @@ def slow(case: Any) -> Any:
 
 @contextlib.contextmanager
 def noted(**case: Any) -> Iterator[None]:
-    """Says of which case an error is, in a test of many: each test of its own costs some time."""
+    """Adds a note with the current case to an error, for tests that loop over many cases."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What is said of errors."""
+"""Messages of out-of-memory errors."""
 
 import numpy as np
 import pytest
@@ -21,9 +21,9 @@ def too_large_for_numpy():
     np.ones((10**8, 10**9))
 
 
-# TensorFlow waits ten seconds for memory; `tests/bad_inputs` has such an error too.
+# TensorFlow waits ten seconds for memory; `tests/bad_inputs` covers such an error too.
 @pytest.mark.parametrize("does", [slow(exhausted), slow(too_large), too_large_for_numpy])
-def test_a_device_without_memory_is_told_from_other_errors(does):
+def test_out_of_memory_is_recognized_with_a_short_message(does):
     with pytest.raises((MemoryError, tf.errors.ResourceExhaustedError)) as caught:
         does()
     said = out_of_memory(caught.value)
@@ -41,5 +41,5 @@ def test_a_device_without_memory_is_told_from_other_errors(does):
         OSError(28, "No space left on device"),
     ],
 )
-def test_other_errors_are_none(error):
+def test_other_errors_are_not_out_of_memory(error):
     assert out_of_memory(error) is None

@@ -1,4 +1,4 @@
-"""Figures in the README and in the heads of configs: each is checked here, or cites another's."""
+"""Measured figures in the README and in comments of configs are reproduced, or cite a paper."""
 
 import json
 import re
@@ -20,16 +20,17 @@ _EXPECTED = re.compile(
     r"left (0\.\d\d), right (0\.\d\d)\."
 )
 _IN_PROSE = re.compile(r"test accuracy of about (\S+) \(left\) and (\S+) \(right\)")
-# Figures that depend on a machine or on chance: durations, sizes, metrics.
+# Figures that depend on the machine or on randomness: durations, sizes, metrics.
 _MEASURED = re.compile(
     r"\d (s|min|h|ms|[KMG]i?B)\b|\b(CPU seconds?|hours?|minutes?)\b|BLEU \d|"
     r"(mIoU|accuracy|error|BLEU)\b[^.:]{0,40}\d*\.\d"
 )
-# Machines differ too much for more; the first two are held against CPU time, of both cores.
+# Machines differ too much for exact values; the first two are compared with the CPU time of both
+# cores.
 _DURATION = re.compile(r"(Less than a|A|Some) minutes? on two cores\.")
 _MINUTE = 2 * 60  # CPU seconds
-# Figures are rounded to one point, hence the half. Threads add up in any order, and some methods
-# draw or magnify chance.
+# Figures are rounded to one point, hence the half point. Threads sum in any order, and some methods
+# are random or amplify rounding errors.
 _TOLERANCE = {"one point": 0.015, "three points": 0.035}
 
 
@@ -38,7 +39,7 @@ def head(path):
 
 
 def expected(path):
-    """The accuracies that a head promises, and how far off they may be."""
+    """Returns the accuracies that a config's head comment states, and their tolerance."""
     found = _EXPECTED.search(head(path))
     if not found:
         return None
@@ -61,7 +62,7 @@ def reached(overlays, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
-def test_accuracy_in_the_head_of_a_config(path, tmp_path):
+def test_accuracy_stated_in_a_config_is_reproduced(path, tmp_path):
     overlays = [path] if path.parent.name in ("combiners", "architectures") else []
     before = time.process_time()
     assert reached(overlays, tmp_path) == expected(path)
@@ -70,19 +71,19 @@ def test_accuracy_in_the_head_of_a_config(path, tmp_path):
 
 
 @pytest.mark.slow
-def test_accuracy_in_the_readme(tmp_path):
+def test_accuracy_stated_in_the_readme_is_reproduced(tmp_path):
     found = reached([CONFIGS / "combiners" / "pcgrad.gin"], tmp_path)
     wanted = [float(figure) for figure in _IN_PROSE.search(README).groups()]
     assert found == pytest.approx(wanted, abs=_TOLERANCE["one point"])
 
 
-def test_the_page_on_installing_has_the_figures_of_the_readme():
+def test_installation_page_states_the_figures_of_the_readme():
     assert _IN_PROSE.search(INSTALL).groups() == _IN_PROSE.search(README).groups()
     assert not _MEASURED.search(_IN_PROSE.sub("", INSTALL))
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
-def test_the_head_of_a_search_tells_its_number_of_runs(path):
+def test_search_configs_state_their_number_of_runs(path):
     config.parse([path])
     try:
         asked = config.bound(search.Search)()
@@ -92,23 +93,23 @@ def test_the_head_of_a_search_tells_its_number_of_runs(path):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
-def test_no_other_figure_is_promised_by_a_config(path):
+def test_configs_state_no_other_measured_figure(path):
     text = _DURATION.sub("", _EXPECTED.sub("", head(path)))
     own = re.sub(r"[^.]*\bpaper's[^.]*(\.\d[^.]*)*\.", "", " ".join(text.split("\n# ")))
     assert not _MEASURED.search(own), own
 
 
-def test_no_other_figure_is_promised_by_the_readme():
+def test_readme_states_no_other_figure():
     text = _IN_PROSE.sub("", README)
     python = metadata.metadata("mtk")["Requires-Python"].removeprefix(">=")
     known = (f"Python {python} or later", "Apache 2.0")
-    # Code, tables and links are checked elsewhere.
+    # Other tests check code, tables and links.
     for other in (r"```.*?```", r"\n\|[^\n]*", r"\]\(.*?\)", r"`.*?`", *map(re.escape, known)):
         text = re.sub(other, "", text, flags=re.DOTALL)
     assert not re.findall(r".*\d.*|.*\b(?:half|third|fifth|twice|minutes?|hours?)\b.*", text)
 
 
-def test_the_interval_of_checkpoints_on_the_page():
+def test_documented_checkpoint_interval_is_the_default():
     page = (ROOT / "docs" / "howto" / "resume.md").read_text()
     (seconds,) = re.findall(r"written at least every (\d+) s", page)
     default = experiment.Checkpoints().every

@@ -26,7 +26,7 @@ def test_equals_the_cross_entropy_against_smoothed_one_hot_labels(shape, smoothi
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_gradient_is_the_softmax_less_the_smoothed_label(smoothing):
+def test_gradient_is_softmax_minus_smoothed_label(smoothing):
     labels, logits = batch((4, 3))
     z = tf.Variable(logits)
     with tf.GradientTape() as tape:
@@ -36,18 +36,18 @@ def test_gradient_is_the_softmax_less_the_smoothed_label(smoothing):
 
 
 def test_known_value():
-    # Two classes with equal logits: log 2, however the label is smoothed.
+    # Two classes with equal logits: log 2 for any smoothing.
     assert float(SmoothedCrossentropy(0.3).call([1], tf.zeros((1, 2)))[0]) == pytest.approx(
         np.log(2)
     )
-    # Logits (log 3, 0): 0.9 log(4/3) + 0.1 (log(4/3) + log 4) / 2, where Keras' own agrees.
+    # Logits (log 3, 0): 0.9 log(4/3) + 0.1 (log(4/3) + log 4) / 2, as Keras' loss.
     found = float(SmoothedCrossentropy(0.1).call([0], tf.constant([[np.log(3.0), 0.0]]))[0])
     assert found == pytest.approx(0.9 * np.log(4 / 3) + 0.05 * (np.log(4 / 3) + np.log(4)))
     keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     assert found == pytest.approx(float(keras_loss([[1.0, 0.0]], [[np.log(3.0), 0.0]])))
 
 
-def test_padding_counts_for_nothing_in_a_task():
+def test_padding_does_not_count_in_a_task():
     labels, logits = batch((2, 4))
     labels = np.maximum(labels, 1)
     labels[:, 3] = 0
@@ -59,20 +59,20 @@ def test_padding_counts_for_nothing_in_a_task():
     )
 
 
-def test_survives_its_config():
+def test_config_round_trip():
     loss = SmoothedCrossentropy(0.2)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert (type(copy), copy.smoothing) == (SmoothedCrossentropy, 0.2)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
-def test_smoothing_out_of_range(smoothing):
+def test_smoothing_out_of_range_raises(smoothing):
     with pytest.raises(ValueError, match="`smoothing` must be a share from 0 to below 1"):
         SmoothedCrossentropy(smoothing)
 
 
-def test_per_task_gradients_by_every_way():
-    """The gradient that is written out can be vectorized and looped over."""
+def test_jacobian_with_and_without_pfor():
+    """`SmoothedCrossentropy` has a custom gradient, which works with and without `pfor`."""
     labels, logits = batch((4, 3))
     kernel = tf.Variable(np.float32(RNG.normal(size=(7, 7))))
     found = []
@@ -115,15 +115,15 @@ def test_extreme_logits(scale):
     assert np.isfinite(tape.gradient(loss, z)).all()
 
 
-def own_loss(y_true, y_pred):
+def custom_loss(y_true, y_pred):
     return tf.reduce_mean((y_true - y_pred) ** 4, axis=-1)
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 0.0, 2.5]])
-def test_a_sum_of_losses_is_the_sum_of_their_values(weights):
+def test_weighted_sum_equals_the_sum_of_its_losses(weights):
     y, p = RNG.normal(size=(2, 5, 3)).astype("float32")
-    parts = ["mse", keras.losses.Huber(), own_loss]
-    each = [keras.losses.mean_squared_error(y, p), keras.losses.huber(y, p), own_loss(y, p)]
+    parts = ["mse", keras.losses.Huber(), custom_loss]
+    each = [keras.losses.mean_squared_error(y, p), keras.losses.huber(y, p), custom_loss(y, p)]
     expected = sum(w * v for w, v in zip(weights or [1.0] * 3, each, strict=True))
     loss = WeightedSum(parts, weights)
     np.testing.assert_allclose(loss.call(y, p), expected, rtol=1e-5)
@@ -132,7 +132,7 @@ def test_a_sum_of_losses_is_the_sum_of_their_values(weights):
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-def test_a_sum_of_losses_is_kept_in_files():
+def test_weighted_sum_config_round_trip():
     smooth = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3)
     loss = WeightedSum(["mse", smooth], [1.0, 3.0])
     config = keras.saving.serialize_keras_object(loss)
@@ -152,6 +152,6 @@ def test_a_sum_of_losses_is_kept_in_files():
         (["mse", keras.losses.Huber(reduction="sum")],),
     ],
 )
-def test_wrong_sums_of_losses(arguments):
+def test_invalid_weighted_sums_raise(arguments):
     with pytest.raises(ValueError, match=r"losses|no_loss"):
         WeightedSum(*arguments)

@@ -1,4 +1,4 @@
-"""Every output of every command, where something is already: nothing of others is lost."""
+"""Every output of every command at a path that exists already: files of others are never lost."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """What commands read: a study, faces, parallel text."""
+    """Returns the inputs of commands: a study, CelebA files, parallel text."""
     import celeba_files
     import parallel_text
 
@@ -58,7 +58,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture
 def outputs(network, inputs, monkeypatch):
-    """What writes each output: functions of a path, which return an exit code or raise."""
+    """Returns functions that write each output to a path, and return an exit code or raise."""
     text = SimpleNamespace(write=lambda folder: (folder / "figures.txt").write_text("a figure"))
     monkeypatch.setattr(reporting, "collect", lambda *_: text)
     monkeypatch.setattr(reporting.page, "render", lambda made: "a page")
@@ -114,7 +114,7 @@ def begin_study(path):
 
 
 FILES = ("evaluate --json", "save_keras", "selected weights", "vocabulary")
-# Folders that are written in place: what lies beside is of no concern to a study.
+# These are written in place: a study ignores other files in its folder.
 IN_PLACE = ("run_dir", "study_dir")
 FOLDERS = (
     *("report --out", "prepare celeba --out", "prepare translation --out"),
@@ -150,7 +150,7 @@ def link_to(make):
     return link
 
 
-# What is there, and which outputs may be written then.
+# What exists at the path, and the outputs that may be written there.
 SITUATIONS = {
     nothing: (*FILES, *FOLDERS, *IN_PLACE),
     file: FILES,
@@ -164,7 +164,7 @@ SITUATIONS = {
 
 
 def content(folder):
-    """What every file of a folder holds, and where its links lead."""
+    """Returns the contents of all files below a folder, and the targets of its links."""
     return {
         path: path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -178,19 +178,19 @@ def _no_configuration():
 
 
 def code(write, path, capsys):
-    """Returns an exit code, and what was said."""
+    """Returns the exit code and the error message."""
     try:
         status = int(write(path) or 0)
     except (ValueError, OSError) as error:
         return 2, str(error)
-    except SystemExit as end:  # The flags' own error.
+    except SystemExit as end:  # Raised by the parser of flags.
         status = end.code
     return status, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("make", SITUATIONS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("name", [*FILES, *FOLDERS, *IN_PLACE])
-def test_every_output_where_something_is(tmp_path, outputs, capsys, name, make):
+def test_output_at_a_path_that_exists(tmp_path, outputs, capsys, name, make):
     path = tmp_path / f"thing{ENDINGS.get(name, '')}"
     make(path)
     before = content(tmp_path)
@@ -210,13 +210,13 @@ def test_every_output_where_something_is(tmp_path, outputs, capsys, name, make):
         assert "thing" in said or "File exists" in said
         assert "Traceback" not in said
         assert after == before
-    for of_others in before:  # A file may only be replaced by the file of that name.
+    for of_others in before:  # A file may only be replaced by an output of the same name.
         if of_others.name == "precious":
             assert after[of_others] == before[of_others]
 
 
 @pytest.mark.parametrize("name", [*FILES, *FOLDERS])
-def test_own_outputs_are_written_again_unless_others_have_added_to_them(
+def test_own_outputs_are_overwritten_unless_foreign_files_were_added(
     tmp_path, outputs, capsys, name
 ):
     path = tmp_path / f"thing{ENDINGS.get(name, '')}"
@@ -228,13 +228,13 @@ def test_own_outputs_are_written_again_unless_others_have_added_to_them(
     before = content(tmp_path)
     status, said = code(outputs[name], path, capsys)
     assert content(tmp_path) == before
-    if "prepare" not in name:  # What is prepared is checked, and never written again.
+    if "prepare" not in name:  # Prepared data is checked, and never overwritten.
         assert status == 2
         assert "'precious'" in said
 
 
 @pytest.mark.parametrize("name", [*FILES, *FOLDERS, *IN_PLACE])
-def test_every_output_on_a_mount_point(tmp_path, outputs, capsys, mounted, name):
+def test_output_at_a_mount_point(tmp_path, outputs, capsys, mounted, name):
     place = mounted("size=4m")
     status, said = code(outputs[name], place, capsys)
     assert status == (0 if name in IN_PLACE else 2), said
@@ -244,7 +244,7 @@ def test_every_output_on_a_mount_point(tmp_path, outputs, capsys, mounted, name)
 
 
 @pytest.mark.parametrize("name", [*FILES, *FOLDERS, *IN_PLACE])
-def test_every_output_on_the_working_directory(tmp_path, outputs, capsys, monkeypatch, name):
+def test_output_at_the_working_directory(tmp_path, outputs, capsys, monkeypatch, name):
     place = tmp_path / "here"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -258,7 +258,7 @@ INNER = ("saved_model", "saved_model_text", "model.keras", "manifest.json", "met
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_what_others_put_into_a_run_folder_is_seen_when_the_run_goes_on(tmp_path, inner):
+def test_resuming_a_run_refuses_foreign_files_in_its_folder(tmp_path, inner):
     begin_run(tmp_path / "run")
     full_folder(tmp_path / "run" / inner)
     before = content(tmp_path)
@@ -268,7 +268,7 @@ def test_what_others_put_into_a_run_folder_is_seen_when_the_run_goes_on(tmp_path
 
 
 @pytest.mark.parametrize("inner", ["config.gin", "operative_config.gin"])
-def test_a_pipe_in_a_run_folder_is_named_and_not_waited_for(tmp_path, inner):
+def test_pipe_in_a_run_folder_raises_without_blocking(tmp_path, inner):
     begin_run(tmp_path / "run")
     (tmp_path / "run" / inner).unlink()
     os.mkfifo(tmp_path / "run" / inner)
@@ -277,7 +277,7 @@ def test_a_pipe_in_a_run_folder_is_named_and_not_waited_for(tmp_path, inner):
 
 
 @pytest.mark.parametrize("inner", ["tensorboard", "checkpoints"])
-def test_a_new_run_is_not_written_through_a_link(tmp_path, inner):
+def test_new_run_does_not_write_through_symlinks(tmp_path, inner):
     (tmp_path / "of_others").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / inner).symlink_to(tmp_path / "of_others")
@@ -287,7 +287,7 @@ def test_a_new_run_is_not_written_through_a_link(tmp_path, inner):
 
 
 @pytest.mark.parametrize("inner", ["study.json", "configs/0123456789abcdef.gin"])
-def test_what_others_put_into_a_study_folder_is_seen(tmp_path, inner):
+def test_study_refuses_foreign_files_in_its_folder(tmp_path, inner):
     full_folder(tmp_path / "study" / inner)
     before = content(tmp_path)
     with pytest.raises(ValueError, match=inner):
@@ -297,7 +297,7 @@ def test_what_others_put_into_a_study_folder_is_seen(tmp_path, inner):
 
 
 @pytest.mark.parametrize("name", ["prepare translation --out"])
-def test_a_folder_named_like_the_one_to_work_in_stays(tmp_path, outputs, capsys, name):
+def test_folder_with_the_name_of_the_temporary_folder_is_kept(tmp_path, outputs, capsys, name):
     full_folder(tmp_path / "unfinished.thing")
     before = content(tmp_path)
     status, said = code(outputs[name], tmp_path / "thing", capsys)
@@ -306,7 +306,7 @@ def test_a_folder_named_like_the_one_to_work_in_stays(tmp_path, outputs, capsys,
     assert content(tmp_path) == before
 
 
-def test_the_list_of_files_is_the_only_addition_to_a_saved_model(tmp_path, network):
+def test_export_adds_only_its_marker_to_a_saved_model(tmp_path, network):
     export.export(network, tmp_path / "made")
     names = {p.name for p in (tmp_path / "made").iterdir()}
     plain = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}

@@ -20,11 +20,11 @@ OUTSIDE = {
     "rate": (-1e-12, 1, 1.0, 2),
     "count": (0, -1, 1.0, 0.5, (1, 0), [2.0], 2**63),
 }
-NO_NUMBERS = (math.nan, None, "1", True, [], {}, 1j)
+NOT_NUMBERS = (math.nan, None, "1", True, [], {}, 1j)
 
 
 @pytest.mark.parametrize("kind", INSIDE)
-def test_what_lies_inside_passes(kind):
+def test_values_in_range_pass(kind):
     check = getattr(ranges, f"check_{kind}")
     for value in INSIDE[kind]:
         check(size=value)
@@ -32,16 +32,16 @@ def test_what_lies_inside_passes(kind):
 
 
 @pytest.mark.parametrize("kind", INSIDE)
-def test_what_lies_outside_is_named(kind):
+def test_values_out_of_range_raise(kind):
     check, good = getattr(ranges, f"check_{kind}"), INSIDE[kind][0]
-    for value in (*OUTSIDE[kind], *NO_NUMBERS):
+    for value in (*OUTSIDE[kind], *NOT_NUMBERS):
         if kind == "count" and value == []:
-            continue  # No number at all is no wrong one.
+            continue  # An empty list contains no invalid number.
         with pytest.raises(ValueError, match="`size` must be .*Received: size="):
             check(other=good, size=value)
 
 
-def test_choices_are_named():
+def test_invalid_choice_raises():
     ranges.check_choice(Literal["a", "b"], kind="b")
     with pytest.raises(ValueError, match="`kind` must be one of .*'a', 'b'.*Received: 'c'"):
         ranges.check_choice(Literal["a", "b"], kind="c")

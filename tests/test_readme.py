@@ -1,4 +1,4 @@
-"""What the README shows is what runs."""
+"""The code, commands, tables and links of the README."""
 
 import re
 from pathlib import Path
@@ -36,12 +36,12 @@ def build():
     return model
 
 
-def test_example_in_the_way_of_keras_runs():
+def test_keras_example_runs():
     exec(EXAMPLES[0], {"mtk": mtk, "network": network(), **HOUSES})
 
 
 @pytest.mark.slow
-def test_comparison_runs(tmp_path, monkeypatch, capsys):
+def test_comparison_example_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning, "SIZES", (planning.Size(2, 1, 2),))
     example = EXAMPLES[1].replace("epochs=20", "epochs=1")
@@ -51,7 +51,7 @@ def test_comparison_runs(tmp_path, monkeypatch, capsys):
         assert f"\n{line}" in said
 
 
-def test_there_is_no_other_example():
+def test_every_example_is_tested():
     assert len(EXAMPLES) == 3
 
 
@@ -72,7 +72,7 @@ def test_library_example_runs(tmp_path, monkeypatch):
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
 
 
-def test_every_combiner_has_a_row_and_every_row_a_combiner():
+def test_table_of_methods_lists_every_combiner():
     table = README.read_text().split("## The methods")[1].split("##")[0]
     named = set(re.findall(r"`(\w+)`", table.split("The Gramian is")[0])) - {"mtk"}
     bases = {"Combiner", "GramianCombiner", "LossCombiner", "PartsCombiner", "Combined"}
@@ -80,12 +80,12 @@ def test_every_combiner_has_a_row_and_every_row_a_combiner():
     assert named == methods
 
 
-def test_the_commands_name_files_that_exist():
+def test_commands_refer_to_existing_files():
     for path in re.findall(r"--gin_file=(\S+?\.gin)", README.read_text()):
         assert (README.parent / path).is_file() or config.find(path).is_file(), path
 
 
-def test_the_links_lead_to_pages_that_exist():
+def test_links_refer_to_existing_files():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README.read_text()) if ":" not in link]
     assert len(links) > 20
     files = {link: README.parent / link.partition("#")[0] for link in links}

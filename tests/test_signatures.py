@@ -6,11 +6,11 @@ from pathlib import Path
 import mtk
 
 MOST = 9
-# Constructors hold configurations: gin and programs name each of their fields.
+# Constructors hold configurations: gin and Python code name each of their fields.
 CONSTRUCTORS = ("__init__", "__new__")
 OTHERS = {
-    "compile",  # Keras' own has nine, and is taken whole.
-    "compare",  # The whole of a study in one call, each argument by its name.
+    "compile",  # Keras' own has nine; all are forwarded.
+    "compare",  # Runs a whole study; its arguments are given by name.
 }
 
 

@@ -1,4 +1,4 @@
-"""A task's loss counts what is labelled, and nothing else."""
+"""Losses, metrics and masks of a task: only labelled elements count."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def test_missing_label_has_no_gradient_and_no_nan():
     np.testing.assert_allclose(tape.gradient(loss, y_pred), [[2.0], [0.0]])
 
 
-def test_missing_class_outside_the_range_is_harmless():
+def test_missing_class_id_may_be_out_of_range():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     elements = Task("kind", loss, missing=255).elements(np.array([0, 255]), tf.zeros((2, 4)))
     assert np.isfinite(elements.values).all()
@@ -44,7 +44,7 @@ def test_missing_class_outside_the_range_is_harmless():
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 3, 1)])
 def test_masks_of_examples_and_of_elements(shape):
-    """Per-pixel loss (2, 3); the mask may be given per example, per pixel, or with an axis more."""
+    """Per-pixel loss (2, 3); the mask is given per example, per pixel, or with one more axis."""
     mask = np.zeros(shape, "float32")
     mask[0] = 1
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -52,7 +52,7 @@ def test_masks_of_examples_and_of_elements(shape):
     assert elements.weights.numpy().tolist() == [[1, 1, 1], [0, 0, 0]]
 
 
-def test_mask_and_missing_value_both_count():
+def test_mask_and_missing_value_are_combined():
     task = Task("depth", "mean_squared_error", missing=0.0)
     elements = task.elements(
         np.array([[1.0], [0.0], [1.0]]), tf.zeros((3, 1)), tf.constant([1, 1, 0])
@@ -75,13 +75,13 @@ def test_accuracy_depends_on_the_loss(loss, expected):
     assert metric.name == "accuracy"
 
 
-def test_binary_accuracy_of_logits_splits_at_zero():
+def test_binary_accuracy_of_logits_has_threshold_zero():
     (metric,) = Task("a", keras.losses.BinaryCrossentropy(from_logits=True), ["accuracy"]).metrics
     metric.update_state([[1.0], [0.0]], [[0.2], [-0.2]])
     assert float(metric.result()) == 1.0
 
 
-def test_files_hold_no_names_of_nested_outputs():
+def test_nested_outputs_cannot_be_serialized():
     mtk.tasks.check_files([Task("a", "mse")])
     with pytest.raises(ValueError, match=r"Rename \['a/b'\].*\{'a_b': \.\.\.\}"):
         mtk.tasks.check_files([Task("a/b", "mse")])
@@ -102,13 +102,13 @@ def test_files_hold_no_names_of_nested_outputs():
         (("a", "mse", "mae"), "`metrics` of task 'a' must be a list"),
     ],
 )
-def test_wrong_arguments(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         Task(*arguments)
 
 
 @pytest.mark.parametrize("missing", ["nan", [-1], "x"])
-def test_what_stands_for_no_label_is_a_number(missing):
+def test_missing_must_be_a_number(missing):
     with pytest.raises(ValueError, match="`missing` of task 'a'"):
         Task("a", "mse", missing=missing)
     for number in (-1, float("nan"), np.float32(-1)):
@@ -133,8 +133,8 @@ FUNCTIONS = [
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("dtype", some(["int32", "float32"], ["int32"]))
 @pytest.mark.parametrize("loss", FUNCTIONS)
-def test_losses_are_those_of_keras(loss, dtype, rank):
-    """Keras aligns (B,) labels with (B, 1) predictions and computes on floats."""
+def test_losses_equal_those_of_keras(loss, dtype, rank):
+    """Keras broadcasts (B,) labels to (B, 1) predictions and computes in floating point."""
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 2, (9,) if rank == 1 else (9, 1)).astype(dtype)
     y_pred = rng.uniform(0.1, 0.9, (9, 1)).astype("float32")
@@ -148,7 +148,7 @@ def test_losses_are_those_of_keras(loss, dtype, rank):
 @pytest.mark.parametrize(
     "loss", ["categorical_crossentropy", "categorical_hinge", "kl_divergence", "cosine_similarity"]
 )
-def test_losses_of_vectors_are_those_of_keras(loss):
+def test_losses_of_vectors_equal_those_of_keras(loss):
     rng = np.random.default_rng(1)
     y_true, y_pred = (rng.dirichlet(np.ones(4), 9).astype("float32") for _ in range(2))
     inputs = keras.Input((4,))
@@ -158,19 +158,19 @@ def test_losses_of_vectors_are_those_of_keras(loss):
     assert mean(Task("a", loss).elements(y_true, y_pred)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_integers_have_no_nan_to_be_missing():
+def test_missing_nan_has_no_effect_on_integer_labels():
     task = Task("a", "sparse_categorical_crossentropy", missing=float("nan"))
     elements = task.elements(np.array([0, 1]), tf.constant([[0.5, 0.5], [0.5, 0.5]]))
     assert elements.weights.numpy().tolist() == [1, 1]
 
 
-def test_a_loss_that_is_already_reduced_counts_for_all_examples():
+def test_reduced_loss_counts_for_all_examples():
     task = Task("a", lambda y_true, y_pred: tf.reduce_mean(tf.square(y_true - y_pred)))
     elements = task.elements(tf.zeros((2, 1)), tf.constant([[1.0], [2.0]]))
     assert mean(elements) == 2.5
 
 
-def test_a_loss_that_is_already_reduced_cannot_leave_labels_out():
+def test_reduced_loss_with_a_mask_raises():
     task = Task("a", lambda y_true, y_pred: tf.reduce_mean(y_pred))
     with pytest.raises(ValueError, match="Return one value per example"):
         task.elements(tf.zeros((2, 1)), tf.zeros((2, 1)), tf.constant([1.0, 0.0]))
@@ -190,7 +190,7 @@ def test_config_round_trip():
     assert [m.name for m in copy.metrics] == [m.name for m in task.metrics]
 
 
-def test_error_is_in_percent_of_what_is_labelled():
+def test_error_is_a_percentage_of_labelled_examples():
     metric = metrics.SparseCategoricalError()
     assert float(metric.result()) == 0.0
     scores = tf.one_hot([0, 1, 1, 2], 3)
@@ -198,7 +198,7 @@ def test_error_is_in_percent_of_what_is_labelled():
     assert float(metric.result()) == pytest.approx(100 / 3, rel=1e-6)
 
 
-def test_labels_of_several_parts_are_told_to_get_a_loss_each():
+def test_structured_labels_without_a_loss_per_part_raise():
     labels = {"box": tf.zeros((2, 4)), "class": tf.zeros((2,))}
     with pytest.raises(ValueError, match=r"Received: dict.*Or give each part a loss: \{'found': "):
         mtk.Task("found", "mse").check_labels(labels, tf.zeros((2, 4)))

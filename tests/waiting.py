@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread does."""
+"""Waits for other processes or threads."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], seconds: float = 600.0) -> T:
-    """Waits until a condition holds, and returns what it gave.
+    """Waits until a condition is truthy, and returns its value.
 
-    Whatever does not come at all fails the test late: a machine may be slow.
+    The timeout is long because a machine may be slow.
     """
     end = time.monotonic() + seconds
     while not (found := condition()):
