@@ -1,4 +1,4 @@
-"""Benches whose runs are lines of Python: what they predict is known."""
+"""Benches with fake runs, whose predictions are known."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from mtk.study import StudyFolder
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / "configs"]
 RATE = "experiment.Optimization.learning_rate"
-# Shares of the test examples that each entry gets wrong, of both tasks at equal weights.
+# Fractions of the test examples that each entry gets wrong, for both tasks at equal weights.
 ERRORS = {"static_weights": 0.3, "pcgrad": 0.3, "mgda": 0.1}
 
 
@@ -38,19 +38,19 @@ def make_card(**changes):
 
 
 def labels_of(workload):
-    """The labels of the test split in batches, by task."""
+    """Returns the labels of the test split as batches, by task."""
     return [{n: np.asarray(y) for n, y in labels.items()}
             for _, labels in workload.test(predictions.BATCH)]  # fmt: skip
 
 
 def logits(labels, wrong, generator):
-    """Predictions of which a share is wrong."""
+    """Returns logits of which a given fraction is wrong."""
     guessed = np.where(generator.random(len(labels)) < wrong, (labels + 1) % 10, labels)
     return 4 * np.eye(10, dtype="float32")[guessed]
 
 
 class Bench:
-    """A bench in a folder, and an engine whose runs predict as they are told."""
+    """A bench in a folder, and an engine whose runs write predictions with given error rates."""
 
     def __init__(self, place, workload, card):
         self.place, self.card = Path(place), card

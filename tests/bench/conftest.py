@@ -21,14 +21,14 @@ def _no_configuration():
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch):
-    """Nothing is built before the first run."""
+    """Skips building the models before the first run."""
     for module in (searching, sweeping):
         monkeypatch.setattr(module.checking, "check", lambda *given: None)
 
 
 @pytest.fixture(scope="session")
 def workload():
-    """The smallest Multi-digits, as the card configures it."""
+    """The smallest Multi-digits workload, as the card configures it."""
     from mtk.workloads import MultiDigits
 
     return MultiDigits(partners=1, channels=(4, 4), units=8)

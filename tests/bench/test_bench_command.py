@@ -1,4 +1,4 @@
-"""The command: its exit codes and what it says."""
+"""The `bench` command: exit codes and messages."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def _here(monkeypatch):
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
-def test_a_shipped_card_makes_the_runs_of_all_its_methods(path):
+def test_shipped_card_expands_to_runs_of_all_its_methods(path):
     config.parse([path])
     card = config.bound(Card)()
     for label, files in {METHOD: [], **card.methods}.items():
@@ -57,7 +57,7 @@ def test_a_shipped_card_makes_the_runs_of_all_its_methods(path):
         (["score", DIGITS, "--submission=none.zip", "--board_dir=y"], "does not exist"),
     ],
 )
-def test_bad_input_is_one_message(given, named, tmp_path, capsys):
+def test_bad_input_prints_one_message(given, named, tmp_path, capsys):
     placed = [a.replace("_dir=", f"_dir={tmp_path}/") for a in given]
     assert main(placed) == 2
     said = capsys.readouterr().err
@@ -67,12 +67,12 @@ def test_bad_input_is_one_message(given, named, tmp_path, capsys):
     assert not any(tmp_path.rglob("*.jsonl"))
 
 
-def test_what_takes_seconds_to_import_is_not_needed_for_names():
+def test_import_does_not_load_pandas_and_scipy():
     program = "import sys, mtk.bench.entry; assert not {'pandas', 'scipy.stats'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_it_is_a_command_of_mtk(capsys):
+def test_bench_is_a_command_of_mtk(capsys):
     for run in (main, lambda given: command.main(["bench", *given])):
         with pytest.raises(SystemExit, match="2"):
             run(["rank"])
@@ -98,8 +98,8 @@ bench.Card:
 """
 
 
-def test_from_nothing_to_a_leaderboard(tmp_path, workload, monkeypatch, capsys):
-    """As a user gives the commands; the runs alone are made up."""
+def test_run_submit_and_score_end_to_end(tmp_path, workload, monkeypatch, capsys):
+    """The commands as a user gives them; only the runs are fake."""
     from mtk.bench import entry
 
     made = Bench(tmp_path, workload, None)
@@ -122,7 +122,7 @@ def test_from_nothing_to_a_leaderboard(tmp_path, workload, monkeypatch, capsys):
     assert package.Board.__name__ in package.__all__
 
 
-def test_files_that_an_included_card_names_are_found_beside_it(tmp_path, monkeypatch, capsys):
+def test_paths_in_an_included_card_are_relative_to_it(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.gin").write_text("include 'cards/multi_digits.gin'\n")
     monkeypatch.chdir(tmp_path)
     assert main(["submit", "--gin_file=mine.gin", "--bench_dir=b", "--out=o"]) == 2

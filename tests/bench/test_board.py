@@ -1,4 +1,4 @@
-"""Scores: known values, reads, and submissions that were made to deceive."""
+"""The leaderboard: known values, reads, and forged submissions."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ def scorer():
 
 @pytest.fixture(autouse=True)
 def _scored_once(monkeypatch, scorer):
-    """The data are read once for all tests."""
+    """The scorer reads the data once for all tests."""
     from mtk.bench import scoring
 
     monkeypatch.setattr(scoring, "scorer_of", lambda card, folders, labels=None: scorer)
@@ -33,7 +33,7 @@ def _scored_once(monkeypatch, scorer):
 
 @pytest.fixture(scope="module")
 def begun(packed, scorer, tmp_path_factory):
-    """A board with entry 0."""
+    """A board on which entry 0 is scored."""
     place = tmp_path_factory.mktemp("begun")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("mtk.bench.scoring.scorer_of", lambda *given: scorer)
@@ -47,7 +47,7 @@ def board(begun, bench):
     return bench.board()
 
 
-def test_values_are_those_of_the_predictions(packed, scorer, workload):
+def test_values_equal_the_accuracies_of_the_predictions(packed, scorer, workload):
     with received(packed["static_weights"]) as got:
         found, _ = scorer.score(got)
         labels = labels_of(workload)
@@ -59,15 +59,15 @@ def test_values_are_those_of_the_predictions(packed, scorer, workload):
                     right = [p.argmax(1) == y[task] for p, y in pairs]
                     accuracy = np.concatenate(right).mean()
                     assert found.values[n, s, k] == pytest.approx(-accuracy, abs=1e-6)
-    # Over groups of examples the mean is that over all.
+    # The mean over groups of examples equals the mean over all examples.
     np.testing.assert_allclose(found.examples.mean(2), found.values, atol=1e-6)
 
 
-def test_a_board(board, bench, packed):
+def test_leaderboard(board, bench, packed):
     assert "entry 0" in board.score(packed["static_weights"])
-    # As good as static weights at one place of their front, and a place is less than a front.
+    # Equal to one point of entry 0's front; a point has less hypervolume than the front.
     assert "pcgrad: place 2;" in board.score(packed["pcgrad"])
-    given = {**packed, "mgda": again(bench, packed, "mgda", 0.536)}
+    given = {**packed, "mgda": resubmission(bench, packed, "mgda", 0.536)}
     assert "mgda: place 1;" in board.score(given["mgda"])
     told = json.loads((board.path / "leaderboard.json").read_text())
     places = {row["entry"]: row["place"] for row in told["entries"]}
@@ -89,24 +89,24 @@ def test_a_board(board, bench, packed):
 
 
 @pytest.mark.parametrize("number", [1, 2, 6, 14, 15, 20])
-def test_a_card_tells_how_little_its_entry_0_is_tuned(number):
+def test_card_warns_about_a_barely_tuned_entry_0(number):
     remark = make_card(configurations=number).remark
     assert (f"only {max(1, number // 3)} run" in remark) == (number < 15)
     assert bool(remark) == (number < 15)
 
 
-def test_a_place_above_an_entry_0_that_tuned_little_is_told_as_such(board, packed):
+def test_place_above_a_barely_tuned_entry_0_has_a_warning(board, packed):
     few = "only 2 runs tuned"
     assert [few in board.score(packed[name]) for name in ("mgda", "pcgrad")] == [True, False]
     assert few in (board.path / "leaderboard.html").read_text()
 
 
-def test_entry_0_comes_first_and_once(board, bench, packed, tmp_path):
+def test_entry_0_must_be_first_and_is_scored_once(board, bench, packed, tmp_path):
     empty = Board(tmp_path / "empty", make_card(), FOLDERS)
     with pytest.raises(StudyError, match="must start with entry 0"):
         empty.score(packed["mgda"])
     assert Ledger(empty.path).entries() == []
-    other = bench.submission("static_weights")  # Done again, elsewhere.
+    other = bench.submission("static_weights")  # Trained again in another folder.
     about = json.loads((other / "submission.json").read_text())
     about["cost"]["tuning_cpu_seconds"] += 1
     (other / "submission.json").write_text(json.dumps(about))
@@ -114,8 +114,8 @@ def test_entry_0_comes_first_and_once(board, bench, packed, tmp_path):
         board.score(other)
 
 
-def again(bench, packed, name, number):
-    """A copy of a submission that has another hash."""
+def resubmission(bench, packed, name, number):
+    """Returns a copy of a submission with another hash."""
     copy = bench.place / f"{name}{number}"
     shutil.copytree(packed[name], copy)
     about = json.loads((copy / "submission.json").read_text())
@@ -124,10 +124,10 @@ def again(bench, packed, name, number):
     return copy
 
 
-def test_an_answer_is_not_taken_for_that_of_a_later_submission(board, bench, packed):
-    """Trap: the leaderboard shows the better one, whatever is scored again."""
+def test_earlier_submission_does_not_get_the_answer_of_a_later_one(board, bench, packed):
+    """Regression test: a later, better submission has the same entry name."""
     board.score(packed["pcgrad"])
-    better = again(bench, packed, "mgda", 2)
+    better = resubmission(bench, packed, "mgda", 2)
     about = json.loads((better / "submission.json").read_text())
     (better / "submission.json").write_text(json.dumps({**about, "entry": "pcgrad"}))
     told = board.score(better)
@@ -138,13 +138,15 @@ def test_an_answer_is_not_taken_for_that_of_a_later_submission(board, bench, pac
     assert len(board.ledger.entries()) == 3
 
 
-def test_reads_run_out(board, bench, packed):
+def test_number_of_reads_is_limited(board, bench, packed):
     first = board.score(packed["mgda"])
-    assert board.score(packed["mgda"]) == first  # The same again spends nothing.
-    assert "not better than its earlier submission" in board.score(again(bench, packed, "mgda", 1))
+    assert board.score(packed["mgda"]) == first  # Scoring the same submission again uses no read.
+    assert "not better than its earlier submission" in board.score(
+        resubmission(bench, packed, "mgda", 1)
+    )
     before = {p: p.read_bytes() for p in board.path.rglob("*") if p.is_file()}
     with pytest.raises(StudyError, match="no reads left: all 2 reads that the card allows"):
-        board.score(again(bench, packed, "mgda", 2))
+        board.score(resubmission(bench, packed, "mgda", 2))
     assert {p: p.read_bytes() for p in board.path.rglob("*") if p.is_file()} == before
     entries = Ledger(board.path).entries()
     assert [e["improved"] for e in entries] == [True, True, False]
@@ -152,7 +154,7 @@ def test_reads_run_out(board, bench, packed):
     assert told["entries"][0]["reads"] == 2
 
 
-def test_an_answer_that_was_noted_is_given_after_a_kill(board, bench, packed):
+def test_recorded_answer_is_given_after_a_crash(board, bench, packed):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Board, "write", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -163,7 +165,7 @@ def test_an_answer_that_was_noted_is_given_after_a_kill(board, bench, packed):
 
 @pytest.mark.parametrize("name", ["leaderboard.html", "leaderboard.json"])
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_folder_of_others_is_no_board(bench, packed, tmp_path, name, linked):
+def test_foreign_files_in_the_board_folder_raise(bench, packed, tmp_path, name, linked):
     folder, file = tmp_path / "folder", tmp_path / "file"
     folder.mkdir()
     file.write_text("of others")
@@ -174,14 +176,14 @@ def test_a_folder_of_others_is_no_board(bench, packed, tmp_path, name, linked):
     assert [path.name for path in folder.iterdir()] == [name]
 
 
-def test_other_cards_are_refused(board, bench, packed, tmp_path):
+def test_submissions_and_boards_of_other_cards_raise(board, bench, packed, tmp_path):
     with pytest.raises(StudyError, match="made for another card"):
         Board(tmp_path / "x", make_card(delta=0.1), FOLDERS).score(packed["static_weights"])
     with pytest.raises(StudyError, match="board of another card"):
         bench.board(make_card(delta=0.1)).score(packed["mgda"])
 
 
-def test_what_was_scored_cannot_be_exchanged(board, packed):
+def test_changed_scores_are_detected(board, packed):
     (kept,) = (board.path / "scored").iterdir()
     kept.write_bytes(kept.read_bytes()[:-1] + b"x")
     with pytest.raises(StudyError, match="missing or was changed"):
@@ -192,8 +194,8 @@ def test_what_was_scored_cannot_be_exchanged(board, packed):
     assert len(Ledger(board.path).entries()) == 1
 
 
-def changed(folder, change, rehash=True):
-    """Changes the list; with `rehash` the hashes of the files fit again, as a cheat makes them."""
+def change_list(folder, change, rehash=True):
+    """Changes the list; with `rehash`, file hashes are recomputed, as a forger would."""
     path = folder / "submission.json"
     about = json.loads(path.read_text())
     change(about)
@@ -211,7 +213,7 @@ def first_file(folder):
 def put(content):
     def attack(folder):
         first_file(folder).write_bytes(content)
-        changed(folder, lambda about: None)
+        change_list(folder, lambda about: None)
 
     return attack
 
@@ -228,11 +230,11 @@ def parts(number=359, classes=10, tasks=("left", "right"), value=0.0):
 
 
 def edit(**changes):
-    return lambda folder: changed(folder, lambda about: about.update(changes))
+    return lambda folder: change_list(folder, lambda about: about.update(changes))
 
 
 def edit_run(**changes):
-    return lambda folder: changed(
+    return lambda folder: change_list(
         folder, lambda about: about["models"][0]["runs"][0].update(changes)
     )
 
@@ -251,11 +253,11 @@ def link_folder(folder):
 
 def list_other_path(folder):
     (folder.parent / "secret.npz").write_bytes(b"x")
-    changed(folder, lambda about: about["files"].update({"../secret.npz": "0" * 64}))
+    change_list(folder, lambda about: about["files"].update({"../secret.npz": "0" * 64}))
 
 
-def thinned(every, runs=None):
-    """Keeps every n-th batch of the entry's own predictions, of so many runs."""
+def every_nth_batch(every, runs=None):
+    """Keeps every n-th batch of the entry's own predictions, in the first `runs` runs."""
 
     def attack(folder):
         for file in sorted((folder / "predictions").iterdir())[:runs]:
@@ -263,7 +265,7 @@ def thinned(every, runs=None):
                 kept = predictions.read(opened).parts
             parts = {task: own[::every] for task, own in kept.items()}
             file.write_bytes(packed_predictions(parts, every))
-        changed(folder, lambda about: None)
+        change_list(folder, lambda about: None)
 
     return attack
 
@@ -272,7 +274,7 @@ def copy_a_run(folder):
     runs = json.loads((folder / "submission.json").read_text())["models"][0]["runs"]
     first, *_, last = (folder / "predictions" / f"{run['run']}.npz" for run in runs)
     shutil.copy(first, last)
-    changed(folder, lambda about: None)
+    change_list(folder, lambda about: None)
 
 
 def of_list(text):
@@ -306,21 +308,21 @@ ATTACKS = {
     "more examples": (put(packed_predictions(parts(400))), "not for the test examples here"),
     "other tasks": (put(packed_predictions(parts(tasks=("left", "up")))), "not for the test"),
     "thinned out predictions": (put(packed_predictions(parts(), 2)), "not for the test examples"),
-    **{f"one of {every} batches": (thinned(every), "other test examples than entry 0")
+    **{f"one of {every} batches": (every_nth_batch(every), "other test examples than entry 0")
        for every in (2, 4, 12)},
-    "another batch of one run": (thinned(2, runs=1), "different test examples"),
+    "another batch of one run": (every_nth_batch(2, runs=1), "different test examples"),
     "a run twice, under two names": (copy_a_run, "the same predictions"),
     "NaN": (put(packed_predictions(parts(value=np.nan))), "not all finite"),
     "infinity": (put(packed_predictions(parts(value=np.inf))), "not all finite"),
     "too few classes": (put(packed_predictions(parts(classes=3))), "do not fit the labels"),
     "too much tuning": (
-        lambda f: changed(f, lambda a: a["cost"].update(configurations=21)), "allows 6"),
+        lambda f: change_list(f, lambda a: a["cost"].update(configurations=21)), "allows 6"),
     "other data": (edit(data={"train": "others"}), "different data from those here"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_what_was_made_to_deceive_is_refused_and_spends_nothing(name, board, bench, packed):
+def test_forged_submission_raises_and_uses_no_read(name, board, bench, packed):
     attack, named = ATTACKS[name]
     copy = bench.place / "attack"
     shutil.copytree(packed["mgda"], copy)
@@ -340,7 +342,7 @@ def zipped(folder, path, **more):
     return path
 
 
-def test_an_archive_is_as_good_as_a_folder(board, bench, packed):
+def test_archive_and_folder_are_equivalent(board, bench, packed):
     assert "mgda: place 1;" in board.score(zipped(packed["mgda"], bench.place / "b.zip"))
 
 
@@ -352,19 +354,19 @@ def test_an_archive_is_as_good_as_a_folder(board, bench, packed):
         ({"more.txt": "x"}, "files that are not in its list"),
     ],
 )
-def test_archives_with_more_in_them_are_refused(bench, packed, more, named):
+def test_archives_with_unexpected_members_raise(bench, packed, more, named):
     path = zipped(packed["static_weights"], bench.place / "a.zip", **more)
     with pytest.raises(StudyError, match=named):
         bench.board().score(path)
     assert not (bench.place.parent / "evil.gin").exists()
 
 
-def test_a_bomb_is_not_unpacked(bench, packed):
+def test_zip_bomb_is_not_extracted(bench, packed):
     copy = bench.place / "bomb"
     shutil.copytree(packed["static_weights"], copy)
     name = next((copy / "configurations").iterdir())
     name.write_bytes(b"#" * (8 << 20))
-    changed(copy, lambda about: None)
+    change_list(copy, lambda about: None)
     path = zipped(copy, bench.place / "bomb.zip")
     assert path.stat().st_size < 1 << 20
     with pytest.raises(StudyError, match="has more than 1048576 bytes"):
@@ -372,7 +374,7 @@ def test_a_bomb_is_not_unpacked(bench, packed):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
-def test_files_that_are_no_archive_are_refused(bench, content):
+def test_files_that_are_not_archives_raise(bench, content):
     (bench.place / "a.zip").write_bytes(content)
     with pytest.raises(StudyError, match="cannot be scored"):
         bench.board().score(bench.place / "a.zip")

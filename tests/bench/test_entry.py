@@ -1,4 +1,4 @@
-"""The budget of an entry, and what it hands in."""
+"""The tuning budget of an entry, and its submission."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def stages(bench, label):
     return [sum(run.get("stage") == stage for run in runs) for stage in ("select", "measure")]
 
 
-def test_entry_0_tries_all_configurations_and_measures_five_models_at_most(bench):
+def test_entry_0_tunes_all_configurations_and_measures_at_most_five_models(bench):
     assert bench.run("static_weights") == 0
     tuned, measured = stages(bench, "static_weights")
     assert tuned == 6
@@ -38,7 +38,7 @@ def test_entry_0_tries_all_configurations_and_measures_five_models_at_most(bench
 
 
 @pytest.mark.parametrize(("cost", "number"), [(0.5, 6), (1.0, 6), (1.5, 4), (3.0, 2), (5.9, 1)])
-def test_a_dearer_method_tries_fewer_configurations(bench, cost, number):
+def test_more_expensive_method_tries_fewer_configurations(bench, cost, number):
     bench.card = make_card(at_a_time=1)
     bench.cost["pcgrad"] = cost
     assert bench.run("pcgrad") == 0
@@ -48,7 +48,7 @@ def test_a_dearer_method_tries_fewer_configurations(bench, cost, number):
     assert found["tuning_cpu_seconds"] <= 6.0 * (1 + 1e-9)
 
 
-def test_a_budget_smaller_than_one_run(bench):
+def test_budget_smaller_than_one_run_raises(bench):
     bench.card = make_card(at_a_time=1)
     bench.cost["pcgrad"] = 7.0
     with pytest.raises(StudyError, match=r"6\.0 CPU seconds is smaller than one run.*7\.0"):
@@ -56,14 +56,14 @@ def test_a_budget_smaller_than_one_run(bench):
     assert stages(bench, "pcgrad")[1] == 0
 
 
-def test_the_same_call_goes_on_and_does_nothing_twice(bench):
+def test_second_call_starts_no_run_again(bench):
     assert bench.run("pcgrad") == 0
     before = len(bench.engine.started)
     assert bench.run("pcgrad") == 0
     assert len(bench.engine.started) == before
 
 
-def test_a_method_of_ones_own_is_one_line(bench, tmp_path):
+def test_user_defined_method_by_import_path_or_gin_file(bench, tmp_path):
     bench.errors["Mine"] = bench.errors["mine"] = 0.2
     bench.cost |= {"Mine": 1.0, "mine": 1.0}
     assert bench.folder.method("combiners_of_mine:Mine") == (
@@ -89,8 +89,8 @@ def test_a_method_of_ones_own_is_one_line(bench, tmp_path):
         ("my.module:", "is not a valid name of an entry"),
     ],
 )
-def test_other_names_are_refused(bench, given, named):
-    if named is None:  # A file elsewhere is named by its stem alone.
+def test_invalid_names_raise(bench, given, named):
+    if named is None:  # The name of a file elsewhere is its stem.
         assert bench.folder.method(given)[0] == "pcgrad"
         return
     with pytest.raises(StudyError, match=named):
@@ -114,12 +114,12 @@ def test_other_names_are_refused(bench, given, named):
         ({"log_uniform": {RATE: (1.0, 0.1)}}, "learning_rate"),
     ],
 )
-def test_bad_cards_are_refused(changes, named):
+def test_invalid_cards_raise(changes, named):
     with pytest.raises((StudyError, TypeError), match=named):
         make_card(**changes)
 
 
-def test_the_hash_of_a_card_knows_what_counts():
+def test_hash_of_a_card_depends_on_what_affects_scores():
     card = make_card()
     settings = dict(card.settings)
     same = [
@@ -141,20 +141,20 @@ def test_the_hash_of_a_card_knows_what_counts():
         assert make_card(**changes).hash(FOLDERS) == card.hash(FOLDERS)
 
 
-def test_a_folder_of_another_card_is_refused(bench, tmp_path):
+def test_folder_of_another_card_raises(bench, tmp_path):
     bench.folder.begin()
     with pytest.raises(StudyError, match="another card"):
         BenchFolder(tmp_path / "bench", make_card(configurations=9), FOLDERS)
 
 
-def test_other_data_than_the_cards_are_refused(bench):
+def test_data_that_differ_from_the_card_raise(bench):
     bench.card = make_card(data={"train": "something else"})
     with pytest.raises(StudyError, match=r"not those of the card(.|\n)*something else"):
         bench.run("static_weights")
     assert not bench.folder.entry("static_weights").list.exists()
 
 
-def test_a_submission_lists_hashes_of_everything(bench):
+def test_submission_lists_hashes_of_all_files(bench):
     out = bench.submission("static_weights")
     about = json.loads((out / "submission.json").read_text())
     assert about["data"] == bench.data
@@ -169,7 +169,7 @@ def test_a_submission_lists_hashes_of_everything(bench):
         assert {*archive.namelist()} == {"submission.json", *about["files"]}
 
 
-def test_a_model_that_lacks_a_seed_is_left_out(bench, capsys):
+def test_model_with_a_missing_seed_is_left_out(bench, capsys):
     assert bench.run("static_weights") == 0
     measured = [r["hash"] for r in listed(bench, "static_weights") if r["stage"] == "measure"]
     run = bench.folder.entry("static_weights").run_dir(measured[0])
@@ -184,7 +184,7 @@ def test_a_model_that_lacks_a_seed_is_left_out(bench, capsys):
     "name", ["configs/{run}.gin", "runs/{run}/test_predictions.npz", "runs/{run}/result.json"]
 )
 @pytest.mark.parametrize("how", ["link", "pipe", "text"])
-def test_files_of_a_run_that_are_not_its_own_are_not_handed_in(bench, name, how):
+def test_replaced_files_of_a_run_are_not_submitted(bench, name, how):
     assert bench.run("static_weights") == 0
     run = next(r["hash"] for r in listed(bench, "static_weights") if r["stage"] == "measure")
     file = bench.folder.entry("static_weights").path / name.format(run=run)
@@ -198,20 +198,20 @@ def test_files_of_a_run_that_are_not_its_own_are_not_handed_in(bench, name, how)
     else:
         file.write_text("1")
     if how == "text" and name.startswith("configs"):
-        return  # A configuration is a text.
+        return  # Any text may be a configuration.
     with pytest.raises(StudyError, match=f"{run}.* cannot be submitted: {file.name}|predictions"):
         submit(bench.folder, "static_weights", bench.place / "out")
     assert not (bench.place / "out").exists()
 
 
 @pytest.mark.parametrize("label", ["pcgrad", "nothing"])
-def test_what_was_not_done_cannot_be_submitted(bench, label):
+def test_submitting_a_missing_entry_raises(bench, label):
     with pytest.raises(StudyError, match=f"no entry '{label}'"):
         submit(bench.folder, label, bench.place / "out")
     assert not (bench.place / "out").exists()
 
 
-def test_runs_that_have_measured_test_are_no_entry(bench):
+def test_runs_with_an_open_test_split_cannot_be_submitted(bench):
     assert bench.run("pcgrad") == 0
     for result in bench.folder.entry("pcgrad").path.glob("runs/*/result.json"):
         content = json.loads(result.read_text())
@@ -220,7 +220,7 @@ def test_runs_that_have_measured_test_are_no_entry(bench):
         submit(bench.folder, "pcgrad", bench.place / "out")
 
 
-def test_runs_of_other_data_are_no_entry(bench):
+def test_runs_on_other_data_cannot_be_submitted(bench):
     assert bench.run("pcgrad") == 0
     run = next(r["hash"] for r in listed(bench, "pcgrad") if r["stage"] == "measure")
     result = bench.folder.entry("pcgrad").run_dir(run) / "result.json"
@@ -230,7 +230,7 @@ def test_runs_of_other_data_are_no_entry(bench):
         submit(bench.folder, "pcgrad", bench.place / "out")
 
 
-def test_nothing_of_others_is_replaced(bench):
+def test_foreign_files_are_not_replaced(bench):
     assert bench.run("pcgrad") == 0
     (bench.place / "out").mkdir()
     (bench.place / "out" / "notes.txt").write_text("precious")

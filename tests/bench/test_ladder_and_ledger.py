@@ -1,4 +1,4 @@
-"""What is told, and what is noted of it."""
+"""Rounding of reported values (the ladder), and the record of reads (the ledger)."""
 
 import contextlib
 import json
@@ -16,12 +16,12 @@ from mtk.errors import StudyError
 
 
 @pytest.mark.parametrize("noise", np.geomspace(1e-6, 1e6, 61))
-def test_a_step_is_at_least_the_noise_and_at_most_two_and_a_half_of_it(noise):
+def test_step_is_between_one_and_two_and_a_half_times_the_noise(noise):
     assert noise * (1 - 1e-9) <= ladder.step(noise) <= 2.5 * noise * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("noise", [0.003, 0.02, 0.7, 12.0])
-def test_what_is_told_is_a_multiple_of_the_step(noise):
+def test_values_are_rounded_to_multiples_of_the_step(noise):
     for value in np.random.default_rng(0).normal(size=200):
         found = ladder.told(value, noise)
         assert abs(found - value) <= ladder.step(noise) / 2 + 1e-9
@@ -29,12 +29,12 @@ def test_what_is_told_is_a_multiple_of_the_step(noise):
 
 
 @pytest.mark.parametrize(("value", "noise"), [(math.nan, 1.0), (1.0, math.inf), (-math.inf, 0.1)])
-def test_what_is_unknown_is_not_told(value, noise):
+def test_non_finite_values_are_not_reported(value, noise):
     assert ladder.told(value, noise) is None
 
 
-def test_who_asks_often_learns_little():
-    """200 submissions of one quality, whose best would look 2.75 noises too good."""
+def test_many_submissions_reveal_little():
+    """The best of 200 equally good submissions would look 2.75 standard deviations better."""
     shown, largest, told = [], [], []
     for seed in range(40):
         best, number = -math.inf, 0
@@ -54,14 +54,14 @@ def add(ledger, number):
     return ledger.add({**about, "scored": "a" * 64, "improved": True})
 
 
-def test_lines_are_read_as_they_were_written(tmp_path):
+def test_entries_are_read_as_written(tmp_path):
     ledger = Ledger(tmp_path)
     written = [add(ledger, number) for number in range(4)]
     assert ledger.entries() == written
     assert [each["number"] for each in written] == [0, 1, 2, 3]
 
 
-def test_any_change_is_found(tmp_path):
+def test_any_change_is_detected(tmp_path):
     ledger = Ledger(tmp_path)
     for number in range(3):
         add(ledger, number)
@@ -88,13 +88,13 @@ def test_any_change_is_found(tmp_path):
         assert ledger.path.read_text() == "".join(changed), name
 
 
-def test_a_ledger_that_is_no_file_is_named(tmp_path):
+def test_ledger_that_is_a_pipe_raises(tmp_path):
     os.mkfifo(tmp_path / "reads.jsonl")
     with pytest.raises(StudyError, match=r"/reads\.jsonl' cannot be read"):
         Ledger(tmp_path).entries()
 
 
-def test_a_process_that_is_killed_leaves_no_part_of_a_line(tmp_path, monkeypatch):
+def test_killed_process_leaves_no_partial_line(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path)
     first = add(ledger, 0)
 
@@ -110,14 +110,14 @@ def test_a_process_that_is_killed_leaves_no_part_of_a_line(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("place", ["board", "boards/digits"])
-def test_who_is_refused_leaves_no_folder(place, tmp_path):
+def test_refused_submission_leaves_no_folder(place, tmp_path):
     ledger = Ledger(tmp_path / place)
     with pytest.raises(StudyError), ledger.alone():
         raise StudyError
     assert not [*tmp_path.iterdir()]
 
 
-def test_who_is_refused_leaves_folders_of_others(tmp_path):
+def test_refused_submission_keeps_existing_folders(tmp_path):
     mine, board = tmp_path / "mine.txt", tmp_path / "board"
     mine.touch()
     board.mkdir()
@@ -128,7 +128,7 @@ def test_who_is_refused_leaves_folders_of_others(tmp_path):
     assert board.exists()
 
 
-def test_who_waited_for_one_that_is_refused_has_a_lock_that_counts(tmp_path):
+def test_lock_stays_valid_after_an_earlier_holder_was_refused(tmp_path):
     ledger, seen = Ledger(tmp_path / "board"), []
 
     def spend(refused):
@@ -148,7 +148,7 @@ def test_who_waited_for_one_that_is_refused_has_a_lock_that_counts(tmp_path):
     assert len(ledger.entries()) == 3
 
 
-def test_two_who_score_at_once_do_so_one_after_the_other(tmp_path):
+def test_concurrent_scoring_is_serialized(tmp_path):
     ledger, seen = Ledger(tmp_path), []
 
     def spend():

@@ -1,4 +1,4 @@
-"""A sealed test that is scored has the figures of an open one, whatever the form of the data."""
+"""Scores of a sealed test equal the metrics of an open one, for every form of data."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "translation"))
 
 
 def with_missing_labels():
-    """Shared examples with masks; 50 test rows, so the last batch is short."""
+    """Shared examples with masks; 50 test rows, so that the last batch is smaller."""
     generator = np.random.default_rng(0)
     x = generator.normal(size=(250, 6)).astype("f4")
     y = {"a": x[:, 0] * 2, "b": (x[:, 1] > 0).astype("f4")}
@@ -48,7 +48,7 @@ def streets():
 
 
 def translation():
-    """Examples of their own for each task, in batches of several lengths."""
+    """Separate examples per task, in batches of several lengths."""
     from toy import toy_corpus
 
     small = {"num_layers": 1, "width": 8, "feed_forward_width": 8, "num_heads": 2}
@@ -79,7 +79,7 @@ def case(request):
     return data, model, make_card(metrics=metrics)
 
 
-def test_figures_are_those_of_an_open_test(case):
+def test_scores_equal_the_metrics_of_an_open_test(case):
     data, model, card = case
     logs = model.evaluate(data.test(predictions.BATCH), verbose=0, return_dict=True)
     test = results.by_task(logs, model.task_names, "test")["tasks"]
@@ -88,11 +88,11 @@ def test_figures_are_those_of_an_open_test(case):
     np.testing.assert_allclose(np.abs(values), np.abs(expected), rtol=1e-4)
     if examples is not None:
         np.testing.assert_allclose(examples.mean(0), 0, atol=1e-6)
-    # An AUC is no mean over examples, so nothing is said of them.
+    # AUC is not a mean over examples, so there are no values per group of examples.
     assert (examples is None) == ("AUC" in str(card.metrics))
 
 
-def test_thinned_out_predictions_are_those_of_every_nth_batch():
+def test_subsampled_predictions_are_scored_on_every_nth_batch():
     data = with_missing_labels()
     model = mtk.MultiTaskModel(data.network(0), data.tasks)
     card = make_card(metrics={"a": ("mae", "min"), "b": ("loss", "min")})
@@ -113,7 +113,7 @@ def test_thinned_out_predictions_are_those_of_every_nth_batch():
         ({"a": "mse", "b": "AUC"}, "'mse' of 'a' is not measured; available:"),
     ],
 )
-def test_a_card_that_does_not_fit_the_workload(metrics, named):
+def test_card_that_does_not_match_the_workload_raises(metrics, named):
     data = with_missing_labels()
     model = mtk.MultiTaskModel(data.network(0), data.tasks)
     with pytest.raises(StudyError, match=named):

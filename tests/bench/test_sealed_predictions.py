@@ -1,4 +1,4 @@
-"""The file of predictions: what is written is read, and what somebody else has made is refused."""
+"""The file of predictions: round trip, and errors for foreign or damaged files."""
 
 import io
 import pickle
@@ -19,7 +19,7 @@ def collected(batches, **given):
 
 
 @pytest.mark.parametrize("shapes", [[(32, 3), (7, 3)], [(32, 5, 9), (32, 8, 9), (1, 2, 9)], [(4,)]])
-def test_what_is_written_is_read(shapes):
+def test_predictions_round_trip(shapes):
     generator = np.random.default_rng(0)
     batches = [{n: generator.normal(size=s).astype("f4") for n in ("a", "ä b/c")} for s in shapes]
     file = io.BytesIO()
@@ -33,7 +33,7 @@ def test_what_is_written_is_read(shapes):
 
 @pytest.mark.parametrize("number", [1, 2, 7, 16, 33])
 @pytest.mark.parametrize("most", [10, 25, 80])
-def test_of_too_many_every_nth_batch_is_kept(number, most):
+def test_large_predictions_are_subsampled_to_every_nth_batch(number, most):
     batches = [{"a": np.full((2, 5), n, "f4")} for n in range(number)]
     found = collected(batches, most=most)
     kept = [int(part[0, 0]) for part in found.parts["a"]]
@@ -42,12 +42,12 @@ def test_of_too_many_every_nth_batch_is_kept(number, most):
     assert found.every == 1 or 10 * len(range(0, number, found.every // 2)) > most
 
 
-def test_a_batch_that_is_too_large_is_an_error():
+def test_too_large_batch_raises():
     with pytest.raises(ValueError, match="more than 9 predictions"):
         collected([{"a": np.zeros((2, 5))}], most=9)
 
 
-class Trap:
+class MaliciousPickle:
     def __reduce__(self):
         raise AssertionError("It was pickled and is to be unpickled.")
 
@@ -65,7 +65,7 @@ def archive(**changes):
 
 
 def replaced(name, content):
-    """An archive with another member."""
+    """Returns an archive with one member replaced."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive())) as old, zipfile.ZipFile(file, "w") as new:
         for each in old.namelist():
@@ -105,12 +105,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_anything_else_is_refused(name):
+def test_other_content_raises(name):
     with pytest.raises(ValueError, match="expected"):
         predictions.read(io.BytesIO(BAD[name]))
 
 
-def test_single_bytes_that_are_flipped_never_crash():
+def test_flipped_bytes_raise_only_the_documented_error():
     whole = archive()
     for place in range(len(whole)):
         changed = bytearray(whole)

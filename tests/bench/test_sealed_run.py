@@ -1,4 +1,4 @@
-"""A sealed run: it predicts the test inputs, and no figure of test is anywhere."""
+"""A run with a sealed test split: it saves test predictions, and writes no test metric."""
 
 import json
 
@@ -15,7 +15,7 @@ def tiny():
 
 
 class Withheld(MultiDigits):
-    """Nobody has told the test labels."""
+    """A workload whose test labels are unknown."""
 
     def test(self, batch_size):
         return super().test(batch_size).map(lambda x, y: (x, {n: y[n] * 0 - 1 for n in y}))
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_no_figure_of_test_is_written(folder):
+def test_no_test_metric_is_written(folder):
     result = json.loads((folder / "result.json").read_text())
     assert result["sealed"] is True
     assert "test" not in result
@@ -43,7 +43,7 @@ def test_no_figure_of_test_is_written(folder):
     assert b"test/left" not in events
 
 
-def test_predictions_are_those_of_the_exported_network(folder):
+def test_predictions_equal_those_of_the_exported_network(folder):
     import keras
 
     network = keras.models.load_model(folder / "model.keras")
@@ -56,7 +56,7 @@ def test_predictions_are_those_of_the_exported_network(folder):
     assert len(found.parts["left"]) == number + 1
 
 
-def test_the_report_shows_validation_alone_and_says_so(folder, tmp_path):
+def test_report_shows_only_validation_and_says_so(folder, tmp_path):
     study = folder.parents[1]
     assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'report'}"]) == 0
     page = (tmp_path / "report" / "index.html").read_text().replace("<wbr>", "")
@@ -67,12 +67,12 @@ def test_the_report_shows_validation_alone_and_says_so(folder, tmp_path):
     assert "test/left" not in tables
 
 
-def test_evaluate_does_not_break_the_seal(folder, capsys):
+def test_evaluate_refuses_a_sealed_run(folder, capsys):
     (folder / "config.gin").write_text("")
     assert evaluate.main([f"--saved_model={folder}"]) == 2
     assert "is sealed" in capsys.readouterr().err
 
 
-def test_an_unknown_word_is_refused():
+def test_invalid_value_of_test_raises():
     with pytest.raises(ValueError, match=r"`test` must be one of \('open', 'sealed'\)"):
         experiment.Training(steps=1, test="closed")

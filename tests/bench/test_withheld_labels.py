@@ -1,4 +1,4 @@
-"""A file of labels, where those of the data are none."""
+"""A file of labels for data whose test labels are withheld."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def arrays(workload):
     return {name: np.concatenate([each[name] for each in every]) for name in ("left", "right")}
 
 
-def test_labels_take_the_place_of_those_that_are_none(batches, arrays, workload, tmp_path):
+def test_labels_of_the_file_replace_the_dummy_labels(batches, arrays, workload, tmp_path):
     np.savez(tmp_path / "labels.npz", **arrays)
     found = read_labels(tmp_path / "labels.npz", batches, ["left", "right"])
     for (_, labels), expected in zip(found, labels_of(workload), strict=True):
@@ -40,7 +40,7 @@ def test_labels_take_the_place_of_those_that_are_none(batches, arrays, workload,
         (lambda a: {**a, "left": a["left"].astype(object)}, "not an archive of arrays"),
     ],
 )
-def test_a_file_that_does_not_fit(batches, arrays, tmp_path, change, named):
+def test_file_that_does_not_match_the_data_raises(batches, arrays, tmp_path, change, named):
     np.savez(tmp_path / "labels.npz", **change(arrays))
     with pytest.raises(StudyError, match=named) as caught:
         read_labels(tmp_path / "labels.npz", batches, ["left", "right"])
@@ -48,7 +48,7 @@ def test_a_file_that_does_not_fit(batches, arrays, tmp_path, change, named):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04...", b"left,right"])
-def test_a_file_that_is_none(batches, tmp_path, content):
+def test_missing_or_invalid_file_raises(batches, tmp_path, content):
     path = tmp_path / "labels.npz"
     if content is not None:
         path.write_bytes(content)
