@@ -1,4 +1,4 @@
-"""Decoding written out sentence by sentence, to compare with."""
+"""Reference implementations of decoding, for one sentence at a time."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import numpy as np
 
 START, END = 1, 2
 
-# Log-probabilities of the token after a prefix, which does not hold the start token.
+# Log-probabilities of the next token after a prefix without the start token.
 Model = Callable[[tuple[int, ...]], np.ndarray]
 
 
@@ -46,7 +46,7 @@ def greedy(model: Model, max_length: int) -> tuple[int, ...]:
 
 
 def beam_search(model: Model, max_length: int, beam: int, alpha: float) -> tuple[int, ...]:
-    """Goes on to the greatest length whatever has been found, unless `beam` sequences ended."""
+    """Continues to the maximal length, unless `beam` sequences have ended."""
     alive, ended = [((), 0.0)], []
     for _ in range(max_length):
         every = [

@@ -16,7 +16,7 @@ def corpus():
 
 @pytest.fixture(scope="session")
 def network(corpus):
-    """A small network of random weights, large enough that it says different things."""
+    """A small network with random weights, large enough for varied translations."""
     network = Transformer(len(corpus.vocabulary), 1, 16, 32, 2, seed=0)
     network.build()
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Beam search with small Transformers of random weights."""
+"""Beam search with small Transformers with random weights."""
 
 import functools
 
@@ -23,7 +23,7 @@ def network() -> Transformer:
 
 
 def redraw(network: Transformer, seed: int) -> None:
-    """Draws weights that are large enough for a choice that depends on the source."""
+    """Draws weights large enough that the outputs depend on the source."""
     generator = np.random.default_rng(seed)
     for variable in network.trainable_variables:
         if "norm" not in variable.path:
@@ -37,7 +37,7 @@ def sources(seed: int, number: int) -> np.ndarray:
 
 
 def model(network: Transformer, source: np.ndarray, length: int = LENGTH) -> by_hand.Model:
-    """The network without a cache: one pass over every prefix that there is."""
+    """The network without a cache: one forward pass per prefix."""
     prefixes = sorted({ids[:-1] for ids in by_hand.all_hypotheses(VOCABULARY, length)})
     target_in = [by_hand.padded((by_hand.START, *prefix), length) for prefix in prefixes]
     repeated = np.repeat(source[None], len(prefixes), axis=0)
@@ -51,7 +51,7 @@ def model(network: Transformer, source: np.ndarray, length: int = LENGTH) -> by_
 
 @functools.cache
 def compiled(network: Transformer, length: int = LENGTH, jit: bool = False, **arguments):
-    """Searches with the network's weights of the moment; traced once for all sources."""
+    """Returns a search with the network's current weights, traced once for all sources."""
     signature = None if jit else [tf.TensorSpec((None, None), tf.int32)]
 
     @tf.function(jit_compile=jit, autograph=False, input_signature=signature)
@@ -77,12 +77,12 @@ def test_equals_exhaustive_search(network, alpha):
             assert ids[row].numpy().tolist() == by_hand.padded(best, LENGTH)
             assert scores[row].numpy() == pytest.approx(known[best], abs=1e-4)
             found.add(best)
-    assert len(found) > 3  # Otherwise the networks would show little.
+    assert len(found) > 3  # Otherwise the networks would be too uniform for the test.
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("beam", some([1, 3], [3]))
-def test_equals_the_search_by_hand(network, beam):
+def test_equals_the_reference_search(network, beam):
     search = compiled(network, beam=beam)
     for seed in range(10):
         redraw(network, seed)
@@ -96,13 +96,15 @@ def test_equals_the_search_by_hand(network, beam):
                 assert expected == by_hand.greedy(table, LENGTH)
 
 
-def test_cached_steps_equal_one_pass_over_the_whole(network):
-    """Sequences go on from others at random, as those of a search do."""
+def test_cached_steps_equal_one_forward_pass(network):
+    """Sequences continue others at random, as in beam search."""
     redraw(network, 1)
     generator = np.random.default_rng(2)
     source = sources(1, 3)
     memory, past = network.remember(source), network.empty_past(3, 2, 9)
-    past = tf.nest.map_structure(lambda x: x + 7.0, past)  # What is not written is not read.
+    past = tf.nest.map_structure(
+        lambda x: x + 7.0, past
+    )  # Values beyond the current position must not be read.
     targets, ancestors = np.zeros((3, 2, 0), "int32"), np.full((3, 2, 9), -1, "int32")
     for position in range(9):
         tokens = generator.integers(1, VOCABULARY, (3, 2, 1)).astype("int32")
@@ -120,7 +122,7 @@ def test_cached_steps_equal_one_pass_over_the_whole(network):
 
 
 @pytest.mark.slow
-def test_padding_of_the_source_changes_nothing(network):
+def test_result_is_independent_of_source_padding(network):
     redraw(network, 3)
     search = compiled(network, length=12)
     source = sources(3, 4)
@@ -139,7 +141,7 @@ def test_compiles_with_xla(network):
     np.testing.assert_allclose(plain.scores, jitted.scores, atol=1e-4)
 
 
-def test_shapes_are_known_before_anything_runs(network):
+def test_static_shapes(network):
     known = tf.function(lambda source: beam_search(network, source, LENGTH), autograph=False)
     concrete = known.get_concrete_function(tf.TensorSpec((3, 5), tf.int32))
     assert concrete.structured_outputs.ids.shape == (3, LENGTH)

@@ -1,4 +1,4 @@
-"""The search, over tables of random scores: no network takes part."""
+"""Beam search over tables of random scores, without a network."""
 
 import itertools
 
@@ -14,7 +14,7 @@ VOCABULARY, LENGTH = 7, 5
 
 
 class Table:
-    """Scores of the next token by sentence, position and last token."""
+    """Logits of the next token by sentence, position and last token."""
 
     def __init__(self, seed: int, sentences: int = 3, spread: float = 2.0):
         shape = (sentences, LENGTH, VOCABULARY, VOCABULARY)
@@ -41,7 +41,7 @@ SETTINGS = list(itertools.product([1, 2, 4], [0.0, 0.6, 2.0]))
 
 
 @pytest.mark.parametrize(("beam", "alpha"), some(SETTINGS, SETTINGS[::4]))
-def test_equals_the_search_by_hand(beam, alpha):
+def test_equals_the_reference_search(beam, alpha):
     lengths = set()
     for seed in range(8):
         table = Table(seed)
@@ -53,7 +53,7 @@ def test_equals_the_search_by_hand(beam, alpha):
             expected_score = by_hand.score(model, expected, alpha)
             assert scores[sentence].numpy() == pytest.approx(expected_score, rel=1e-5)
             lengths.add(len(expected))
-    assert len(lengths) > 2  # Otherwise the tables would show little.
+    assert len(lengths) > 2  # Otherwise the tables would be too uniform for the test.
 
 
 def test_beam_1_is_greedy():
@@ -66,7 +66,7 @@ def test_beam_1_is_greedy():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_a_wide_beam_finds_the_best_of_all(alpha):
+def test_wide_beam_finds_the_best_hypothesis(alpha):
     hypotheses = by_hand.all_hypotheses(VOCABULARY, LENGTH)
     for seed in range(4):
         table = Table(seed, sentences=2)
@@ -79,7 +79,7 @@ def test_a_wide_beam_finds_the_best_of_all(alpha):
             assert scores[sentence].numpy() == pytest.approx(known[best], rel=1e-5)
 
 
-def test_the_penalty_favours_long_sequences():
+def test_length_penalty_favours_long_sequences():
     lengths = []
     for alpha in (0.0, 1.0, 4.0):
         found = [Table(seed).search(length_penalty=alpha).ids.numpy() for seed in range(6)]
@@ -87,7 +87,7 @@ def test_the_penalty_favours_long_sequences():
     assert lengths[0] < lengths[1] < lengths[2]
 
 
-def test_padding_and_start_are_never_chosen():
+def test_padding_and_start_are_never_generated():
     table = Table(0)
     table.logits[..., [0, by_hand.START]] += 50.0
     ids = table.search().ids.numpy()
@@ -98,7 +98,7 @@ def test_padding_and_start_are_never_chosen():
         assert not row[words:].any()
 
 
-def test_a_sequence_without_an_end_is_returned():
+def test_sequence_without_end_token_is_returned():
     table = Table(1)
     table.logits[..., by_hand.END] = -1e9
     ids, scores = table.search()
@@ -106,16 +106,16 @@ def test_a_sequence_without_an_end_is_returned():
     assert np.isfinite(scores).all()
 
 
-def test_stops_when_nothing_can_become_better():
+def test_stops_when_no_hypothesis_can_improve():
     table = Table(2)
-    table.logits[:, 1, :, by_hand.END] = 30.0  # All but certain after the first token.
+    table.logits[:, 1, :, by_hand.END] = 30.0  # Almost certain after the first token.
     ids = table.search().ids.numpy()
     assert (ids[:, 1] == by_hand.END).all()
     assert table.calls == 2
 
 
-def test_goes_on_while_something_can_become_better():
-    """The end is the likelier first token, but what follows the other one is certain."""
+def test_continues_while_a_hypothesis_can_improve():
+    """The end token is likelier as first token, but the other token's continuation is certain."""
     table = Table(0, sentences=1)
     table.logits[:] = -40.0
     table.logits[0, 0, by_hand.START, [by_hand.END, 3]] = np.log([0.6, 0.4])
@@ -127,7 +127,7 @@ def test_goes_on_while_something_can_become_better():
     assert table.search(beam=2, length_penalty=0.0).ids.numpy().tolist() == [[2, 0, 0, 0, 0]]
 
 
-def test_sentences_do_not_depend_on_one_another():
+def test_sentences_are_independent():
     table = Table(3, sentences=6, spread=3.0)
     together = table.search()
     for sentence in range(6):
@@ -138,7 +138,7 @@ def test_sentences_do_not_depend_on_one_another():
         assert alone.scores.numpy() == pytest.approx(together.scores[sentence].numpy())
 
 
-def test_scores_that_are_no_numbers_end_a_sentence_and_no_other():
+def test_nan_scores_end_only_their_sentence():
     table = Table(4)
     expected = table.search()
     table.logits[1] = np.nan
@@ -160,6 +160,6 @@ def test_scores_that_are_no_numbers_end_a_sentence_and_no_other():
         ({"end": 0}, "not 0, which is padding"),
     ],
 )
-def test_arguments_out_of_range(arguments, message):
+def test_arguments_out_of_range_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         Search(**{"max_length": 4, **arguments})

@@ -1,4 +1,4 @@
-"""The SavedModels of a translating network, and what they are compared with: Python and a loop."""
+"""Translation by the SavedModels, by the network, and by a Python loop."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def search(network):
 
 
 @pytest.fixture(scope="session")
-def by_loop(search, corpus):
-    """One sentence after the other, tokens made and undone in Python."""
+def translate_by_loop(search, corpus):
+    """Returns a function that tokenizes in Python and translates one sentence at a time."""
 
     def translate(text, language):
         ids = corpus.vocabulary.encode(text)[: DECODING.max_source - 2]
@@ -35,28 +35,28 @@ def by_loop(search, corpus):
 
 
 @pytest.fixture(scope="session")
-def ways(network, corpus, exported):
+def every_translator(network, corpus, exported):
     models = (network, exported["ids"], exported["text"])
     return [translator(model, corpus.vocabulary, DECODING) for model in models]
 
 
 @pytest.mark.parametrize("language", some(["fr", "zh"], ["fr"]))
-def test_all_ways_translate_alike(ways, by_loop, corpus, texts, language):
-    found = [translate(texts, language) for translate in ways]
-    assert found[0].texts == [by_loop(text, language) for text in texts]
+def test_all_translators_agree(every_translator, translate_by_loop, corpus, texts, language):
+    found = [translate(texts, language) for translate in every_translator]
+    assert found[0].texts == [translate_by_loop(text, language) for text in texts]
     assert found[0] == found[1] == found[2]
     room = DECODING.max_source - 2
     assert found[0].cut == [len(corpus.vocabulary.encode(text)) > room for text in texts]
     assert found[0].cut[-1]
-    assert len({*found[0].texts}) > 5  # Otherwise the network would show little.
+    assert len({*found[0].texts}) > 5  # Otherwise the network would be too uniform for the test.
 
 
-def test_the_language_matters(exported, texts):
+def test_translation_depends_on_the_language(exported, texts):
     translate = text_translator(exported["text"].signatures)
     assert translate(texts, "fr").texts != translate(texts, "zh").texts
 
 
-def test_one_batch_may_ask_for_several_languages(exported, texts):
+def test_batch_may_contain_several_languages(exported, texts):
     serve = exported["text"].signatures["serving_default"]
     mixed = serve(text=tf.constant(texts[:2]), language=tf.constant(["fr", "zh"]))
     for row, language in enumerate(("fr", "zh")):
@@ -65,8 +65,8 @@ def test_one_batch_may_ask_for_several_languages(exported, texts):
         assert mixed["score"][row].numpy() == pytest.approx(alone["score"][0].numpy(), abs=1e-5)
 
 
-def test_nothing_to_translate(ways, exported):
-    assert [translate([], "fr") for translate in ways] == [([], [])] * 3
+def test_empty_batch(every_translator, exported):
+    assert [translate([], "fr") for translate in every_translator] == [([], [])] * 3
     nothing = tf.constant([], tf.string)
     found = exported["text"].signatures["serving_default"](text=nothing, language=nothing)
     assert {name: value.shape[0] for name, value in found.items()} == {
@@ -85,21 +85,21 @@ def test_ids_and_scores(search, exported, corpus):
 
 
 @pytest.mark.parametrize("kind", ["ids", "text"])
-def test_logits_are_those_of_the_network(network, exported, kind):
+def test_logits_equal_those_of_the_network(network, exported, kind):
     tokens = np.random.default_rng(0).integers(1, 90, (3, 7)).astype("int32")
     inputs = {"source": tokens, "target_in": tokens[:, :4]}
     np.testing.assert_allclose(exported[kind](inputs), network(inputs), atol=1e-5)
 
 
-def test_languages_are_known(exported):
+def test_languages_signature(exported):
     found = exported["text"].signatures["languages"]()["languages"]
     assert found.numpy().tolist() == [b"fr", b"zh"]
 
 
 @pytest.mark.parametrize("way", [0, 1, 2])
-def test_an_unknown_language_is_named(ways, way):
+def test_unknown_language_raises(every_translator, way):
     with pytest.raises(ValueError, match=r"Unknown target language 'xx'.*fr, zh"):
-        ways[way](["a"], "xx")
+        every_translator[way](["a"], "xx")
 
 
 OTHERS = {
@@ -109,7 +109,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", [*OTHERS])
-def test_another_vocabulary_is_refused(network, corpus, exported, monkeypatch, other):
+def test_other_vocabulary_raises(network, corpus, exported, monkeypatch, other):
     """Also one of the same size, whose ids would silently mean other text."""
     texts = {"en": ["one two three"] * 3, **{name: [t] * 3 for name, t in OTHERS[other].items()}}
     vocabulary = train_vocabulary(texts, 300)
@@ -123,14 +123,14 @@ def test_another_vocabulary_is_refused(network, corpus, exported, monkeypatch, o
 
 @pytest.fixture(scope="module")
 def plain(network, tmp_path_factory):
-    """The exported network, without a translation."""
+    """The exported network, without translation signatures."""
     folder = tmp_path_factory.mktemp("plain") / "plain"
     inputs = {name: tf.TensorSpec((None, None), tf.int32) for name in ("source", "target_in")}
     export.export(network, folder, inputs)
     return export.load(folder)
 
 
-def test_a_vocabulary_of_another_size_is_refused(network, corpus, exported, plain):
+def test_vocabulary_of_another_size_raises(network, corpus, exported, plain):
     models = (network, plain, *exported.values())
     vocabulary = train_vocabulary({"en": ["one two"] * 3, "fr": ["un deux"] * 3}, 300)
     for model in models:
@@ -139,17 +139,17 @@ def test_a_vocabulary_of_another_size_is_refused(network, corpus, exported, plai
             check_vocabulary(model, vocabulary)
 
 
-def test_an_unknown_language_is_named_by_the_graph(exported):
+def test_unknown_language_raises_in_the_graph(exported):
     serve = exported["text"].signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)Known: fr, zh.*\[fr xx\]"):
         serve(text=tf.constant(["a", "b"]), language=tf.constant(["fr", "xx"]))
 
 
-def test_without_tensorflow_text_there_is_no_text_model(network, corpus, monkeypatch):
+def test_without_tensorflow_text_only_ids_are_served(network, corpus, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"pip install -e '.*\[text\]'"):
         assert set(served(network, DECODING, corpus.vocabulary)) == {"ids"}
 
 
-def test_other_networks_do_not_translate(corpus, plain):
+def test_other_networks_have_no_translator(corpus, plain):
     assert translator(plain, corpus.vocabulary, DECODING) is None

@@ -14,7 +14,7 @@ from tests.quick import slow
 
 @pytest.fixture
 def command(monkeypatch, capfdbinary):
-    """Calls the command with bytes on standard input; gives exit code, output and errors."""
+    """Calls the command with bytes on standard input; returns exit code, output and errors."""
 
     def call(saved_model, language, given):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
@@ -27,7 +27,7 @@ def command(monkeypatch, capfdbinary):
 
 
 def upper(texts, language):
-    """Stands for a network: capitals, and the language in front."""
+    """A fake translator: upper case, with the language in front."""
     found = [f"{language} {text.upper()}" if text.strip() else "" for text in texts]
     return Translations(found, [len(text) > 20 for text in texts])
 
@@ -43,7 +43,7 @@ def test_lines_are_translated_in_order(command, saved_models, exported, texts):
 
 
 @pytest.mark.slow
-def test_a_run_folder_will_do(command, saved_models, tmp_path):
+def test_run_folder_is_accepted(command, saved_models, tmp_path):
     (tmp_path / "config.gin").touch()
     shutil.copytree(saved_models / "text", tmp_path / "saved_model_text")
     code, output, _ = command(tmp_path, "fr", b"\nten\n\n")
@@ -84,20 +84,22 @@ def test_bad_input(command, saved_models, kind, language, given, message):
         ("\u2028 ü\x0b\n".encode(), ["\u2028 ü\x0b"]),
     ],
 )
-def test_reading(given, expected):
+def test_lines_are_read_and_validated(given, expected):
     assert lines.read_lines(io.BytesIO(given)) == expected
 
 
 @pytest.mark.parametrize("number", [0, 1, 255, 256, 257, 700])
-def test_a_line_for_each_line(number, capsys):
+def test_output_has_one_line_per_input_line(number, capsys):
     given = [f"line {i}" if i % 3 else "" for i in range(number)]
     output = io.BytesIO()
     lines.translate_lines(upper, given, "fr", output)
     assert output.getvalue().decode() == "".join(f"{x}\n" for x in upper(given, "fr").texts)
-    assert capsys.readouterr().err == ""  # Quick, and no terminal.
+    assert (
+        capsys.readouterr().err == ""
+    )  # Nothing is printed when it is fast and stderr is not a terminal.
 
 
-def test_ends_of_lines_in_a_translation_are_spaces():
+def test_line_breaks_in_a_translation_become_spaces():
     output = io.BytesIO()
     lines.translate_lines(
         lambda texts, _: Translations(["a\nb\r", "c"], [False] * 2), "xy", "", output
@@ -105,14 +107,14 @@ def test_ends_of_lines_in_a_translation_are_spaces():
     assert output.getvalue() == b"a b \nc\n"
 
 
-def test_long_lines_are_named_by_their_number(capsys):
+def test_warning_names_the_numbers_of_truncated_lines(capsys):
     given = ["x" * (21 if i in (3, 300) else 5) for i in range(400)]
     lines.translate_lines(upper, given, "fr", io.BytesIO())
     errors = capsys.readouterr().err.splitlines()
     assert [line.split(" is ")[0] for line in errors] == ["warning: line 4", "warning: line 301"]
 
 
-def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+def test_progress_bar_on_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     terminal = io.StringIO()
     terminal.isatty = lambda: True
@@ -125,7 +127,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch):
     assert last.startswith("512/512 lines · ")
 
 
-def test_progress_is_lines_elsewhere(monkeypatch, capsys):
+def test_progress_lines_without_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("mtk.display._EVERY", 0.0)
     lines.translate_lines(upper, ["a"] * 512, "fr", io.BytesIO())
     first, second = capsys.readouterr().err.splitlines()
@@ -134,7 +136,7 @@ def test_progress_is_lines_elsewhere(monkeypatch, capsys):
     assert second.endswith("0:00 left")
 
 
-def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
+def test_closed_pipe_ends_quietly(monkeypatch, tmp_path, capsys):
     def closed(*_):
         raise streams.OutputError from BrokenPipeError(errno.EPIPE, "")
 
@@ -150,7 +152,7 @@ def test_nobody_reads_on(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_help_takes_no_tensorflow():
+def test_help_does_not_import_tensorflow():
     program = (
         "import sys; from mtk import translate\n"
         "try: translate.main(['--help'])\n"
