@@ -1,7 +1,7 @@
-"""Three hundred bad inputs: what is given to which command, and what its message must name.
+"""Three hundred bad inputs: command, arguments, and words that the error message must contain.
 
-A case is a command, its arguments, and words of the message: the culprit by its own name and place.
-Paths are relative to the folder that `conftest.py` makes.
+The words name the invalid value and its location. Paths are relative to the folder that
+`conftest.py` creates.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def train(*arguments, words):
 
 
 def bound(name, value, words, *others):
-    """A binding of the command line that is wrong."""
+    """An invalid binding on the command line."""
     return train(*others, f"--gin.{name}={value}", words=words)
 
 
@@ -69,7 +69,7 @@ def search(name, value, *words):
     return case("search", SEARCH, "--study_dir=new", f"--gin.search.{name}={value}", words=words)
 
 
-# Found before TensorFlow is imported: flags, files, names.
+# Detected before TensorFlow is imported: flags, files, names.
 NAMES = [
     *(
         case("train", TINY, OUT, f"--gin_file={file}.gin", words=(f"{file}.gin", f"mtk {command}"))
@@ -383,7 +383,7 @@ NAMES = [
     case("prepare", "celeba", "--gin_file=faces.gin", "--out=new", words="'data_dir'"),
 ]
 
-# Found where the run is built, before anything is written.
+# Detected when the run is built, before anything is written.
 VALUES = [
     run_value("Checkpoints.branch_from", "('absent', 2)", "'absent/rungs/2'", "pause_at=2"),
     train("--gin_bindings=import raises", words=("'raises'", "KeyError: 'culprit'", "--traceback")),
@@ -590,7 +590,7 @@ STUDIES = [
     case("sweep", "--gin_file=study.gin", "--study_dir=blocked", words=("'blocked/configs'",)),
 ]
 
-# Found by building models in a process of its own, for some seconds each.
+# Detected by building models in a subprocess, for some seconds each.
 BUILT_STUDIES = [
     study("settings", "{'multi_digits.MultiDigits.dropout': 1.5}", "dropout=1.5"),
     study("grid", "{'experiment.Logging.log_every': (10, 0)}", "log_every"),

@@ -77,7 +77,7 @@ readers.LineFiles:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """A folder with configs, a finished run, text, and much that is wrong."""
+    """A folder with configs, a finished run, text, and many invalid files."""
     root = tmp_path_factory.mktemp("world")
     for name in ("combiners", "engines"):
         shutil.copytree(CONFIGS / name, root / name)
@@ -143,7 +143,7 @@ def world(tmp_path_factory):
 
 
 def _write_texts(root: Path) -> None:
-    """Writes parallel text, and some with a fault in it."""
+    """Writes parallel text, some of it invalid."""
     generator = random.Random(0)
     words = ["ba", "ke", "lo", "mi", "nu", "ra", "sti", "el", "du", "fa"]
 

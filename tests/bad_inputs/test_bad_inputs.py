@@ -1,4 +1,4 @@
-"""Every bad input exits 2 with a message that names the culprit; nothing is written or lost."""
+"""Every bad input exits 2 with a message that names the cause; no file is written or lost."""
 
 import importlib
 import os
@@ -14,13 +14,13 @@ from mtk import config, prepare
 from tests.bad_inputs.cases import BUILT_STUDIES, NAMES, STUDIES, TEXTS, VALUES, Case
 from tests.quick import some
 
-_LONGEST = 900  # characters: a message is to be read
+_LONGEST = 900  # characters
 
 
 def files(root):
-    """What is in a folder, with what tells a change; a lock says who looked at a run last."""
+    """Returns the files of a folder with what shows a change; lock files are ignored."""
     found = {}
-    # Paths as objects would take a sixth of these tests' time.
+    # `Path` objects would take a sixth of these tests' time.
     for entry in os.scandir(root):
         is_folder = entry.is_dir(follow_symlinks=False)
         if entry.name != "lock":
@@ -37,7 +37,7 @@ def _no_configuration():
     config.parse()
 
 
-def refused(case, world, monkeypatch, capsys):
+def check_refused(case, world, monkeypatch, capsys):
     monkeypatch.chdir(world)
     monkeypatch.syspath_prepend(world)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -63,33 +63,31 @@ def refused(case, world, monkeypatch, capsys):
 
 @pytest.mark.parametrize("case", NAMES, ids=lambda case: case.id)
 def test_flags_files_and_names(case, world, monkeypatch, capsys):
-    refused(case, world, monkeypatch, capsys)
+    check_refused(case, world, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("case", VALUES, ids=lambda case: case.id)
 def test_values(case, world, monkeypatch, capsys):
-    refused(case, world, monkeypatch, capsys)
+    check_refused(case, world, monkeypatch, capsys)
 
 
-# The last study is looked at as a whole before its folder is.
+# The last study is validated as a whole before its folder is read.
 BUILT = pytest.param(STUDIES[-1], marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("case", [*STUDIES[:-1], BUILT, *TEXTS], ids=lambda case: case.id)
 def test_studies_and_texts(case, world, monkeypatch, capsys):
-    refused(case, world, monkeypatch, capsys)
+    check_refused(case, world, monkeypatch, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BUILT_STUDIES, ids=lambda case: case.id)
-def test_studies_that_must_be_built_to_be_refused(case, world, monkeypatch, capsys):
-    refused(case, world, monkeypatch, capsys)
+def test_studies_rejected_by_building_models(case, world, monkeypatch, capsys):
+    check_refused(case, world, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("text", some(["latin1", "gaps", "unlike"], ["latin1"]))
-def test_remedies_for_text_that_is_left_out_are_typed_as_they_stand(
-    text, world, monkeypatch, capsys, tmp_path
-):
+def test_suggested_flags_for_skipped_text_work(text, world, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(world)
     own = ["--gin_file=text.gin", f"--gin.data_dir='{text}'", f"--out={tmp_path / 'corpus'}"]
     assert prepare.main(["translation", *own]) == 2
@@ -104,21 +102,21 @@ def test_remedies_for_text_that_is_left_out_are_typed_as_they_stand(
             shutil.rmtree(tmp_path / "corpus")
 
 
-def test_another_backend_of_keras(world, monkeypatch, capsys):
+def test_other_keras_backend_is_refused(world, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     words = ("KERAS_BACKEND", "'torch'")
-    refused(
+    check_refused(
         Case("train", ("--gin_file=tiny.gin", "--run_dir=new"), words), world, monkeypatch, capsys
     )
 
 
-def test_three_hundred():
+def test_there_are_at_least_three_hundred_cases():
     every = [*NAMES, *VALUES, *STUDIES, *BUILT_STUDIES, *TEXTS]
     assert len({(case.command, case.arguments) for case in every}) >= 300
 
 
-def test_files_and_names_are_looked_at_without_tensorflow(world):
-    """One process for all: each import would take seconds."""
+def test_files_and_names_are_checked_without_tensorflow(world):
+    """One process for all commands: each import of TensorFlow would take seconds."""
     program = (
         "import importlib, sys\n"
         "from tests.bad_inputs.cases import NAMES\n"
