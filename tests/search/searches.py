@@ -1,4 +1,4 @@
-"""Searches whose runs are lines of Python."""
+"""Searches with fake runs."""
 
 import io
 import random
@@ -19,14 +19,14 @@ RATE = "experiment.Optimization.learning_rate"
 
 
 def losses_at(space, point):
-    """A convex front, worse away from a learning rate of 0.1."""
+    """A convex front with larger losses away from a learning rate of 0.1."""
     weights = space.weights_of(point)
     cost = 0.2 * np.log10(point[RATE] / 0.1) ** 2 if RATE in point else 0.0
     return 0.3 + (1 - weights) ** 2 + cost
 
 
 class KilledError(Exception):
-    """The search ended in the middle of something."""
+    """Simulates that the search process is killed."""
 
 
 class Folder:
@@ -45,16 +45,16 @@ class Folder:
         return Searcher(SearchRuns(search, self.path, [ROOT / "configs"], retry_failed))
 
     def entry(self, run):
-        """What the list of runs says of a run."""
+        """Returns a run's entry in the list of runs."""
         listed = StudyFolder(self.path).listed(self.search().study)
         return next(entry for entry in listed if entry["hash"] == run)
 
     def point(self, run):
-        """The point of a run."""
+        """Returns the point of a run."""
         return self.entry(run)["bindings"]
 
     def outcome(self, folder, run, number):
-        """Pauses or finishes, with losses that fall with the steps."""
+        """Pauses or finishes a run, with losses that decrease with the steps."""
         del number
         step = StudyFolder(folder).pause_at(run)
         losses = losses_at(self.space, self.point(run))
@@ -68,9 +68,10 @@ class Folder:
         return self.searcher(retry_failed, **changes).go(engine, Progress(self.said))
 
     def go_through_kills(self, seed, most_deaths=300, **changes):
-        """Goes on, while runs are saved, die or end the search at random; none is done twice.
+        """Restarts the search until it ends; runs save, die or kill the search at random.
 
-        After `most_deaths` in a row a run saves something: with more of them it fails.
+        Checks that no part of a run is done twice. After `most_deaths` consecutive deaths a run
+        saves a checkpoint, since with more deaths it would fail.
         """
         draw, done, deaths = random.Random(seed), set(), Counter()
 

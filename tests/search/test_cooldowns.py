@@ -1,4 +1,4 @@
-"""Searches that cool down at their rungs, with runs that are lines of Python."""
+"""Searches with learning rate cooldowns at their rungs, with fake runs."""
 
 import json
 import re
@@ -19,7 +19,7 @@ FROM = "schedules.WarmupStableDecay.decay_from"
 STEPS, EVERY = 100, 5
 PLAN = {"steps": STEPS, "evaluate_every": EVERY}
 GIVEN = {"runs": 12, "rungs": (20, 50), "sampler": Random, "cooldown": Cooldown(0.3)}
-# Where the trunk pauses for the rungs and the end, and the evaluations there or after it.
+# Steps at which the trunk pauses, and the next evaluations, where the cooldowns branch off.
 PAUSES, BRANCHES = (14, 35, 70), (15, 35, 70)
 
 
@@ -29,8 +29,8 @@ def space():
     return Space(["left", "right"], log_uniform={RATE: (0.0001, 10.0)})
 
 
-class Cooling(Folder):
-    """Trunks tell nothing of what their branches come to; `taken` has all steps that were taken."""
+class CooldownFolder(Folder):
+    """Trunks report useless losses; `taken` records the steps that each run has taken."""
 
     taken: dict
 
@@ -62,16 +62,16 @@ class Cooling(Folder):
 
 @pytest.fixture
 def folder(tmp_path, space):
-    made = Cooling(tmp_path / "study", space)
+    made = CooldownFolder(tmp_path / "study", space)
     made.taken = {}
     return made
 
 
-def came_to(found):
+def outcomes(found):
     return [(t.point, t.losses, t.paused_at, t.runs, t.further, t.cost) for t in found.trials]
 
 
-def test_a_rung_is_judged_by_a_branch_and_the_trunk_goes_on(folder, space):
+def test_rungs_compare_branches_and_the_trunk_continues(folder, space):
     found = folder.go(**GIVEN)
     assert found.exit_code == 0
     assert {trial.paused_at for trial in found.trials} >= {None, 20}
@@ -90,7 +90,7 @@ def test_a_rung_is_judged_by_a_branch_and_the_trunk_goes_on(folder, space):
     assert not list(folder.path.glob("runs/*/rungs/*/"))
 
 
-def test_cooldowns_at_rungs_are_paid_for(folder):
+def test_cooldowns_count_in_the_budget_of_runs(folder):
     found = folder.go(**GIVEN)
     costs = {20: 1 + 0.05, 50: 1 + 0.05 + 0.15, None: 1 + 0.05 + 0.15}
     for trial in found.trials:
@@ -101,7 +101,7 @@ def test_cooldowns_at_rungs_are_paid_for(folder):
     assert len(found.trials) < 12
 
 
-def test_cpu_seconds_of_trunks_and_branches_count(folder):
+def test_trunks_and_branches_count_in_the_budget_of_cpu_seconds(folder):
     def outcome(path, run, number):
         folder.outcome(path, run, number)
         StudyFolder(path).run_log.note(run, "finished", 1.0, cpu_seconds=1.0)
@@ -117,17 +117,17 @@ def test_cpu_seconds_of_trunks_and_branches_count(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", some(range(40), range(1)))
 @pytest.mark.parametrize("at_a_time", some([1, 3], [3]))
-def test_killed_at_random_it_comes_to_the_same(folder, tmp_path, at_a_time, seed):
-    other = Cooling(folder.path, folder.space)
+def test_random_kills_do_not_change_the_result(folder, tmp_path, at_a_time, seed):
+    other = CooldownFolder(folder.path, folder.space)
     other.path, other.taken = tmp_path / "other", {}
     expected = other.go(**GIVEN, at_a_time=at_a_time)
     found = folder.go_through_kills(seed, **GIVEN, at_a_time=at_a_time)
-    assert [t[:3] for t in came_to(found)] == [t[:3] for t in came_to(expected)]
+    assert [t[:3] for t in outcomes(found)] == [t[:3] for t in outcomes(expected)]
     assert folder.taken == other.taken
     assert str(found) == str(expected)
 
 
-def test_a_trunk_that_diverges_is_no_trial_and_one_that_ends_by_itself_is(folder, space):
+def test_diverged_trunk_has_no_losses_and_finished_trunk_has(folder, space):
     def outcome(path, run, number):
         study, rate = StudyFolder(path), folder.point(run)[RATE]
         if BRANCH not in folder.point(run) and study.pause_at(run) == PAUSES[1] and rate < 0.1:
@@ -147,7 +147,7 @@ def test_a_trunk_that_diverges_is_no_trial_and_one_that_ends_by_itself_is(folder
     assert found.exit_code == 0
 
 
-def test_what_is_found_is_confirmed_by_runs_without_a_branch(folder):
+def test_confirmation_runs_have_the_same_cooldown_without_a_branch(folder):
     def outcome(path, run, number):
         entry = folder.entry(run)
         if entry["seed"] > 0:
@@ -174,18 +174,18 @@ def test_what_is_found_is_confirmed_by_runs_without_a_branch(folder):
         (lambda folder: folder.search(**{**GIVEN, "rungs": ()}), "Set `rungs`"),
     ],
 )
-def test_what_is_no_cooldown_is_refused(folder, make, named):
+def test_invalid_cooldowns_raise(folder, make, named):
     with pytest.raises(StudyError, match=named):
         make(folder)
 
 
-def test_another_cooldown_is_another_search(folder):
+def test_other_cooldown_in_the_same_folder_raises(folder):
     folder.go(**{**GIVEN, "runs": 2})
     with pytest.raises(StudyError, match="cooldown"):
         folder.go(**{**GIVEN, "cooldown": Cooldown(0.2)})
 
 
-def test_how_many_trials_there_will_be_takes_account_of_what_cooldowns_cost(folder):
+def test_progress_estimates_the_number_of_trials_with_cooldown_costs(folder):
     found = folder.go(**GIVEN)
     counts = re.findall(r"trial (\d+)/(\d+)", folder.said.getvalue())
     numbers = [(int(number), int(total)) for number, total in counts]

@@ -1,4 +1,4 @@
-"""What a search says of what it has found."""
+"""The printed result of a search."""
 
 import re
 from pathlib import Path
@@ -14,9 +14,9 @@ DROPOUT = "multi_digits.MultiDigits.dropout"
 TASKS = ("left", "right")
 
 
-def found(rates, dropouts):
+def make_found(rates, dropouts):
     space = Space(TASKS, log_uniform={RATE: (0.01, 1.0)}, uniform={DROPOUT: (0.0, 0.5)})
-    losses = [(0.0, 1.0), (1.0, 0.0), (2.0, 2.0)]  # The last one is none of the front.
+    losses = [(0.0, 1.0), (1.0, 0.0), (2.0, 2.0)]  # The last one is not on the front.
     trials = []
     for number, values in enumerate(zip(losses, rates, dropouts, strict=True)):
         own, rate, dropout = values
@@ -35,8 +35,8 @@ def found(rates, dropouts):
         ((0.01, 1.0, 0.1), (0.0, 0.5, 0.1), []),  # Both ends: the front spans the range.
     ],
 )
-def test_parameters_at_an_end_of_their_range_are_named(rates, dropouts, said):
-    result = found(rates, dropouts)
+def test_parameters_at_an_end_of_their_range_are_reported(rates, dropouts, said):
+    result = make_found(rates, dropouts)
     assert len(result.at_limits) == len(said)
     lines = str(result).splitlines()[-len(said) :] if said else []
     for line, words in zip(lines, said, strict=True):
@@ -54,7 +54,7 @@ def test_parameters_at_an_end_of_their_range_are_named(rates, dropouts, said):
         (Constraint("kind", at_most=1.0, best="flags"), None),
     ],
 )
-def test_a_task_that_decides_a_mean_alone_is_named(goal, said):
+def test_task_that_dominates_a_mean_is_reported(goal, said):
     losses = np.array([[600.0, 0.9, 0.9], [610.0, 0.8, 0.8]])
     seen = Seen(["days", "kind", "flags"], np.full((2, 3), 1 / 3), losses)
     assert [text.startswith(said or "") for text in goal.doubts(seen)] == [True] * bool(said)
@@ -73,7 +73,7 @@ def test_a_task_that_decides_a_mean_alone_is_named(goal, said):
         (None, "has no mean: a run with a fresh seed diverged or failed"),
     ],
 )
-def test_fresh_seeds_are_printed_beside_those_that_selected(fresh, said):
+def test_losses_of_fresh_seeds_are_printed_beside_those_of_selection(fresh, said):
     space = Space(TASKS)
     losses = dict(zip(TASKS, (0.29, 0.6), strict=True))
     trial = Tried(space.at(np.array([0.5, 0.5]), {}), losses, [Path("runs/0")])
@@ -91,9 +91,9 @@ def test_fresh_seeds_are_printed_beside_those_that_selected(fresh, said):
     assert "fresh" not in str(Found(*given))
 
 
-def test_only_a_bound_can_be_broken():
+def test_only_constraints_can_be_broken():
     seen = Seen(TASKS, np.full((1, 2), 0.5), np.array([[0.3, 0.6]]))
     worse = {"left": 9.0, "right": 9.0}
     assert [goal.broken(seen, worse) for goal in (Front(), Preference({"left": 1}))] == ["", ""]
-    # Of a relative bound nothing is known before the task was trained alone.
+    # A relative bound is unknown before the single-task run.
     assert not Constraint("left", worse=0.1).broken(seen, worse)

@@ -1,4 +1,4 @@
-"""What a terminal shows while a search goes on."""
+"""The live table that a terminal shows during a search."""
 
 import io
 import re
@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 
 def found_with(space, rows, goal=None):
-    """A search whose trials have these losses, and where they paused."""
+    """Returns a search result with trials of the given losses and rungs."""
     trials = []
     for number, (losses, rung) in enumerate(rows):
         point = space.at(np.array([0.5, 0.5]), {RATE: 0.1})
@@ -40,7 +40,7 @@ ROWS = [
 ]
 
 
-def test_the_curve_counts_every_cost_and_complete_trials_only(space):
+def test_curve_sums_all_costs_and_values_complete_trials(space):
     seconds = {f"run{number}": 10.0 for number in range(6)}
     points = live.curve(found_with(space, ROWS), seconds)
     assert [point.seconds for point in points] == [10, 40, 50, 60]
@@ -51,20 +51,20 @@ def test_the_curve_counts_every_cost_and_complete_trials_only(space):
     assert points[0].value == pytest.approx(hypervolume(front[:1], corner) / 1.21)
 
 
-def test_without_a_complete_trial_there_is_no_curve(space):
+def test_curve_is_empty_without_complete_trials(space):
     found = found_with(space, ROWS[1:3])
     assert live.curve(found, {}) == []
     assert len(live.Live(found).table([])) == 1
 
 
-def test_bars_rise_with_cpu_time():
+def test_bars_are_spaced_by_cpu_time():
     points = [live.Point(1.0, 0.0), live.Point(8.0, 0.5), live.Point(16.0, 1.0)]
     assert live.bars(points) == "▁▁▁▁▁▁▁▅▅▅▅▅▅▅▅█"
     assert live.bars([live.Point(16.0, 3.0)]) == " " * 15 + "▁"
     assert len(live.bars([live.Point(0.0, 3.0)])) == 16
 
 
-def test_long_fronts_are_cut(space):
+def test_long_fronts_are_truncated(space):
     rows = [((float(n), 20.0 - n), None) for n in range(20)]
     view = live.Live(found_with(space, rows))
     assert ["and 8 more"] in view.rows
@@ -74,7 +74,7 @@ def test_long_fronts_are_cut(space):
 @pytest.mark.parametrize(
     ("goal", "named"), [(None, "hypervolume"), (Preference({"left": 1.0}), "goal")]
 )
-def test_a_terminal_shows_front_hypervolume_and_runs_at_work(folder, goal, named):
+def test_terminal_shows_front_hypervolume_and_active_runs(folder, goal, named):
     def outcome(path, run, number):
         folder.outcome(path, run, number)
         StudyFolder(path).run_log.note(run, "finished", 1.0, cpu_seconds=30.0)
@@ -89,7 +89,7 @@ def test_a_terminal_shows_front_hypervolume_and_runs_at_work(folder, goal, named
     assert re.search(rf"{named} +-?[0-9.]+ .*3:00 CPU", shown)
 
 
-def test_without_weights_the_table_has_none():
+def test_table_without_weights():
     space = Space(["left", "right"], weights=None, log_uniform={RATE: (0.01, 1.0)})
     trial = Tried({RATE: 0.1}, {"left": 1.0, "right": 2.0}, [Path("runs/run0")])
     head, row, _ = live.Live(Found(Path("study"), space, Front(), [trial], 0)).rows

@@ -1,4 +1,4 @@
-"""What Optuna is told, and what it asks for."""
+"""The Optuna samplers."""
 
 import importlib.util
 import logging
@@ -25,7 +25,7 @@ def wide():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_points_and_what_optuna_knows_of_them_are_alike(wide, seed):
+def test_points_round_trip_through_optuna_parameters(wide, seed):
     sampler, draw = Optuna(wide), Random(wide, seed=seed)
     for _ in range(20):
         point = draw.ask(1)[0]
@@ -37,7 +37,7 @@ def test_points_and_what_optuna_knows_of_them_are_alike(wide, seed):
         assert again[RATE] == pytest.approx(point[RATE], rel=1e-3)
 
 
-def test_a_task_alone_is_told_as_the_nearest_that_it_knows(wide):
+def test_single_task_weights_map_to_the_nearest_parameters(wide):
     sampler = Optuna(wide)
     others = wide.others_of(Random(wide).ask(1)[0])
     for weights in np.eye(3):
@@ -53,8 +53,8 @@ def optimized(space, losses, goal, number=40, seed=0):
     return sampler
 
 
-def test_it_comes_nearer_than_random_draws():
-    """The mean over seeds of the best of 40; Optuna is no part of this project."""
+def test_tpe_beats_random_search():
+    """The mean over seeds of the best of 40 trials."""
     space = Space(["left", "right"], log_uniform={RATE: (0.001, 10.0)})
     goal = Preference({"left": 3.0, "right": 1.0})
 
@@ -72,7 +72,7 @@ def test_it_comes_nearer_than_random_draws():
     assert np.mean(found) < np.mean(drawn)
 
 
-def test_gaussian_processes_come_nearer_than_random_draws():
+def test_gaussian_processes_beat_random_search():
     pytest.importorskip("torch")
     space = Space(["left", "right"], log_uniform={RATE: (0.001, 10.0)})
     goal = Preference({"left": 3.0, "right": 1.0})
@@ -95,7 +95,7 @@ def test_gaussian_processes_come_nearer_than_random_draws():
     assert len({point[RATE] for point in front.ask(4)}) == 4
 
 
-def test_gaussian_processes_need_pytorch(space, monkeypatch):
+def test_gaussian_processes_without_pytorch_raise(space, monkeypatch):
     monkeypatch.setattr(optuna, "find_spec", lambda name: None)
     with pytest.raises(StudyError, match="need PyTorch: pip install torch"):
         Optuna(space, model="gp")
@@ -103,14 +103,14 @@ def test_gaussian_processes_need_pytorch(space, monkeypatch):
         Optuna(space, model="forest")
 
 
-def test_a_constraint_is_one_objective(space):
+def test_constraint_is_a_single_objective(space):
     goal = Constraint("left", at_most=0.4, best="right")
     sampler = optimized(space, lambda point: losses_at(space, point), goal, 30)
     losses = np.array([trial.losses for trial in sampler.trials])
     assert (losses[15:, 0] <= 0.4).mean() > (losses[:10, 0] <= 0.4).mean()
 
 
-def test_what_diverges_is_as_bad_as_the_worst(space):
+def test_diverged_trial_gets_the_worst_value(space):
     sampler = Optuna(space)
     for losses in ((1.0, 3.0), None, (2.0, 1.0)):
         sampler.tell(sampler.ask(1)[0], losses)
@@ -119,21 +119,21 @@ def test_what_diverges_is_as_bad_as_the_worst(space):
     assert sampler._objectives().tolist() == [[1.0], [2.0], [2.0]]
 
 
-def test_when_all_diverge_it_asks_further(space):
+def test_asks_new_points_when_all_diverge(space):
     sampler = Optuna(space, budget=9)
     for _ in range(5):
         sampler.tell(sampler.ask(1)[0], None)
     assert len({point[RATE] for point in sampler.ask(4)}) == 4
 
 
-def test_it_says_nothing_by_itself(space, caplog):
+def test_optuna_logs_nothing(space, caplog):
     with caplog.at_level(logging.INFO), warnings.catch_warnings():
         warnings.simplefilter("error")
         optimized(space, lambda point: losses_at(space, point), Front(), 4)
     assert not caplog.records
 
 
-def test_without_optuna_the_command_that_installs_it_is_told(space, monkeypatch):
+def test_missing_optuna_error_names_the_install_command(space, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "optuna" else find(name, *a)

@@ -1,4 +1,4 @@
-"""Populations whose runs are lines of Python: what they come to is known from their lineage."""
+"""Population based training with fake runs, whose losses follow from their lineage."""
 
 import json
 from dataclasses import replace
@@ -19,12 +19,12 @@ STEPS, EVERY = 40, 5
 PLAN = {"steps": STEPS, "steps_per_epoch": 10, "evaluate_every": EVERY, "patience": None}
 PLAN |= {"batch_size": 8, "seed": 0, "sealed": False}
 GIVEN = {"runs": 8, "sampler": Sobol, "pbt": PBT(interval=10)}
-# The best weights change on the way: early the left task learns, later the right one.
+# The best weights change during training: first the left task learns, then the right one.
 EARLY, LATE = np.array([0.8, 0.2]), np.array([0.2, 0.8])
 
 
 def gain(weights, step):
-    """What a step adds to what each task has learnt."""
+    """Returns what a step adds to the learning progress of each task."""
     best = EARLY if step < STEPS // 2 else LATE
     return 0.05 * np.sqrt(weights * best)
 
@@ -34,8 +34,8 @@ def space():
     return Space(["left", "right"])
 
 
-class Populations(Folder):
-    """Runs whose state is how much each task has learnt."""
+class PopulationFolder(Folder):
+    """Runs whose state is the learning progress of each task."""
 
     def outcome(self, path, run, number):
         del number
@@ -58,7 +58,7 @@ class Populations(Folder):
             (study.run_dir(run) / "own.json").write_text(json.dumps([until, learnt.tolist()]))
 
     def state(self, study, run, bound):
-        """Where a run stands: its own pause, that of the run it branches from, or the start."""
+        """Returns the initial state of a run: its own pause, that of its parent, or zeros."""
         own = study.run_dir(run) / "own.json"
         if own.exists():
             step, learnt = json.loads(own.read_text())
@@ -72,15 +72,15 @@ class Populations(Folder):
 
 @pytest.fixture
 def folder(tmp_path, space):
-    return Populations(tmp_path / "study", space)
+    return PopulationFolder(tmp_path / "study", space)
 
 
-def came_to(found):
+def outcomes(found):
     return [(t.point, t.losses, t.paused_at, t.schedule, t.runs[0].name) for t in found.trials]
 
 
-def learnt_by(space, trial):
-    """What a trial has learnt, by the schedule that it tells."""
+def progress_of(space, trial):
+    """Returns the learning progress of a trial, computed from its reported schedule."""
     learnt, begin = np.zeros(2), 0
     for until, point in (*trial.schedule, (trial.paused_at or STEPS, trial.point)):
         for step in range(begin, until):
@@ -89,7 +89,7 @@ def learnt_by(space, trial):
     return learnt
 
 
-def test_all_members_but_those_that_were_replaced_come_to_their_end(folder):
+def test_all_members_that_are_not_replaced_finish(folder):
     found = folder.go(FakeEngine(folder.outcome), **GIVEN)
     assert found.exit_code == 0
     assert len(found.complete) == 8
@@ -103,8 +103,8 @@ def test_all_members_but_those_that_were_replaced_come_to_their_end(folder):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_weights_that_follow_the_best_reach_more_than_any_fixed_ones(space, seed):
-    """The best weights change half way; with enough intervals the population notices."""
+def test_adapted_weights_beat_all_fixed_weights(space, seed):
+    """The best weights change half way; with enough intervals PBT adapts."""
     pbt, learnt = PBT(interval=2, seed=seed), np.zeros((8, 2))
     points = Sobol(space).ask(8)
     for step in range(STEPS):
@@ -118,13 +118,13 @@ def test_weights_that_follow_the_best_reach_more_than_any_fixed_ones(space, seed
     assert np.exp(-learnt).mean(1).min() < most - 0.005
 
 
-def test_losses_follow_from_the_schedule_that_is_told(folder, space):
+def test_losses_follow_from_the_reported_schedule(folder, space):
     for trial in folder.go(**GIVEN).trials:
-        expected = np.exp(-learnt_by(space, trial))
+        expected = np.exp(-progress_of(space, trial))
         np.testing.assert_allclose([*trial.losses.values()], expected, rtol=1e-12)
 
 
-def test_the_worst_copy_the_best_and_nobody_else_changes(folder, space):
+def test_only_the_worst_members_are_replaced_by_perturbed_best_ones(folder, space):
     folder.go(**GIVEN)
     rounds = json.loads((folder.path / "search.json").read_text())["rounds"]
     assert [len(each) for each in rounds] == [8] * 4
@@ -147,7 +147,7 @@ def test_the_worst_copy_the_best_and_nobody_else_changes(folder, space):
         points = [said["point"] for said in after]
 
 
-def test_a_run_names_its_parent_in_its_configuration(folder):
+def test_configuration_names_the_parent_run(folder):
     found = folder.go(**GIVEN)
     for trial in found.trials:
         bound = folder.entry(trial.runs[0].name)["bindings"]
@@ -158,21 +158,21 @@ def test_a_run_names_its_parent_in_its_configuration(folder):
             assert folder.entry(parent)["bindings"][WEIGHTS] == trial.schedule[-1][1][WEIGHTS]
             config = (folder.path / "configs" / f"{trial.runs[0].name}.gin").read_text()
             assert parent in config
-    # No run has two configurations, and no checkpoint of a pause is left.
+    # Each run has one configuration, and checkpoints of pauses are deleted.
     assert len({trial.runs[0].name for trial in found.trials}) == len(found.trials)
     assert not list(folder.path.glob("runs/*/rungs/*/"))
 
 
 @pytest.mark.parametrize("seed", some(range(40), range(1)))
-def test_killed_at_random_it_comes_to_the_same_population(folder, tmp_path, seed):
-    # A run that fails has no state to copy, and the population is another one.
-    expected = Populations(tmp_path / "other", folder.space).go(**GIVEN)
+def test_random_kills_do_not_change_the_population(folder, tmp_path, seed):
+    # A failed run has no state to copy, which would change the population.
+    expected = PopulationFolder(tmp_path / "other", folder.space).go(**GIVEN)
     found = folder.go_through_kills(seed, most_deaths=3, **GIVEN)
-    assert came_to(found) == came_to(expected)
+    assert outcomes(found) == outcomes(expected)
     assert str(found) == str(expected)
 
 
-def test_two_searches_on_one_folder_share_the_runs(folder):
+def test_concurrent_searches_share_the_runs(folder):
     inner = FakeEngine(folder.outcome)
 
     def outcome(path, run, number):
@@ -185,7 +185,7 @@ def test_two_searches_on_one_folder_share_the_runs(folder):
     assert len(outer.started) + len(inner.started) == 8 * 4
 
 
-def test_what_diverges_is_replaced_and_nobody_copies_it(folder):
+def test_diverged_runs_are_replaced_and_never_copied(folder):
     def outcome(path, run, number):
         study = StudyFolder(path)
         heavy = folder.space.weights_of(folder.point(run))[0] > 0.6
@@ -205,22 +205,22 @@ def test_what_diverges_is_replaced_and_nobody_copies_it(folder):
     assert parents
 
 
-def test_when_all_diverge_the_search_says_so(folder):
+def test_search_fails_when_all_runs_diverge(folder):
     found = folder.go(FakeEngine(lambda path, run, number: finish(path, run, "diverged")), **GIVEN)
     assert found.exit_code == 1
     assert len(found.trials) == 8
     assert found.chosen == []
 
 
-def test_a_preference_leads_the_population(folder, space):
+def test_preference_steers_the_population(folder, space):
     left = folder.go(goal=Preference({"left": 1.0}), **GIVEN).chosen[0]
-    right = Populations(folder.path.with_name("other"), space)
+    right = PopulationFolder(folder.path.with_name("other"), space)
     right = right.go(goal=Preference({"right": 1.0}), **GIVEN).chosen[0]
     assert left.losses["left"] < right.losses["left"]
     assert right.losses["right"] < left.losses["right"]
 
 
-def test_the_schedule_is_replayed_with_fresh_seeds(folder):
+def test_confirmation_replays_the_schedule_with_fresh_seeds(folder):
     engine = FakeEngine(folder.outcome)
     found = folder.go(engine, **{**GIVEN, "runs": 10}, confirm=2)
     (best,) = found.chosen
@@ -230,7 +230,7 @@ def test_the_schedule_is_replayed_with_fresh_seeds(folder):
     for seed in (1, 2):
         own = [e["bindings"][WEIGHTS] for e in again if e["seed"] == seed]
         assert own == [point[WEIGHTS] for _, point in (*best.schedule, (None, best.point))]
-    # Their losses are those of the one that they repeat: here no seed changes anything.
+    # Their losses equal those of the original: here the seed has no effect.
     study = StudyFolder(folder.path)
     last = [e["hash"] for e in again if e["bindings"][WEIGHTS] == best.point[WEIGHTS]]
     for run in last:
@@ -254,7 +254,7 @@ def test_the_schedule_is_replayed_with_fresh_seeds(folder):
         ({"space": Space(["left", "right"], weights=None, log_uniform={RATE: (0.1, 1.0)})}, "none"),
     ],
 )
-def test_what_is_no_population_is_refused(folder, changes, named):
+def test_options_incompatible_with_populations_raise(folder, changes, named):
     with pytest.raises(StudyError, match=named):
         folder.search(**{**GIVEN, **changes})
 
@@ -269,20 +269,20 @@ def test_what_is_no_population_is_refused(folder, changes, named):
         ({"interval": 1, "factor": 1.0}, "factor"),
     ],
 )
-def test_wrong_numbers_of_a_population_are_refused(changes, named):
+def test_invalid_arguments_of_pbt_raise(changes, named):
     with pytest.raises(StudyError, match=named):
         PBT(**changes)
 
 
-def test_equal_points_are_refused(folder):
-    """At equal weights and without other parameters all runs were one."""
+def test_equal_points_raise(folder):
+    """At equal weights and without other parameters all runs would be the same run."""
     from mtk.search import TwoStage
 
     with pytest.raises(StudyError, match="too few different points"):
         folder.go(**{**GIVEN, "sampler": lambda **given: TwoStage(**given, tuning=8)})
 
 
-def test_another_size_is_another_search(folder):
+def test_other_population_size_in_the_same_folder_raises(folder):
     folder.go(**GIVEN)
     with pytest.raises(StudyError, match="population"):
         folder.go(**{**GIVEN, "runs": 9})
@@ -290,7 +290,7 @@ def test_another_size_is_another_search(folder):
 
 @pytest.mark.parametrize("tasks", [2, 3, 7])
 @pytest.mark.parametrize("seed", range(5))
-def test_perturbed_points_lie_in_the_space(tasks, seed):
+def test_perturbed_points_are_distinct_and_in_the_space(tasks, seed):
     space = Space(
         [f"{n}" for n in range(tasks)],
         log_uniform={RATE: (0.01, 1.0)},
@@ -314,7 +314,7 @@ def test_perturbed_points_lie_in_the_space(tasks, seed):
         points = [one.point for one in after]
 
 
-def test_only_those_that_have_a_state_are_copied(space):
+def test_only_members_with_a_state_are_copied(space):
     points = [space.point(np.array([x])) for x in (0.1, 0.3, 0.5, 0.7)]
     pbt = PBT(interval=1)
     after = pbt.advance(space, points, [1.0, 2.0, 3.0, np.inf], [False, True, True, False], 1)

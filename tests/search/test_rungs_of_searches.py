@@ -1,4 +1,4 @@
-"""What a search does at its rungs, with runs that are lines of Python."""
+"""Successive halving at the rungs of a search, with fake runs."""
 
 import itertools
 
@@ -24,11 +24,11 @@ def space():
     return Space(["left", "right"], log_uniform={RATE: (0.0001, 10.0)})
 
 
-def came_to(found):
+def outcomes(found):
     return [(trial.point, trial.losses, trial.paused_at) for trial in found.trials]
 
 
-def test_trials_stop_at_rungs_and_only_complete_ones_are_chosen(folder):
+def test_trials_stop_at_rungs_and_only_complete_trials_are_chosen(folder):
     engine = FakeEngine(folder.outcome)
     found = folder.go(engine, **RUNGS)
     assert found.exit_code == 0
@@ -37,7 +37,7 @@ def test_trials_stop_at_rungs_and_only_complete_ones_are_chosen(folder):
     assert 4 <= len(stopped) < 12
     assert len(found.complete) == 12 - len(stopped)
     assert all(trial.paused_at is None for trial in found.chosen)
-    # A run is started once for each rung that it reaches, and once for its end.
+    # A run is started once per rung that it reaches, and once to finish.
     number = {None: 3, 30: 2, 10: 1}
     assert len(engine.started) == sum(number[trial.paused_at] for trial in found.trials)
     said = folder.said.getvalue()
@@ -53,15 +53,15 @@ def test_without_rungs_no_run_pauses(folder):
 
 @pytest.mark.parametrize("seed", some(range(40), range(1)))
 @pytest.mark.parametrize("at_a_time", some([1, 4], [4]))
-def test_killed_at_random_it_comes_to_the_same(folder, tmp_path, at_a_time, seed):
+def test_random_kills_do_not_change_the_result(folder, tmp_path, at_a_time, seed):
     undisturbed = type(folder)(tmp_path / "other", folder.space)
     expected = undisturbed.go(at_a_time=at_a_time, **RUNGS)
     found = folder.go_through_kills(seed, at_a_time=at_a_time, **RUNGS)
-    assert came_to(found) == came_to(expected)
+    assert outcomes(found) == outcomes(expected)
     assert str(found) == str(expected)
 
 
-def test_two_searches_at_once_share_the_runs(folder):
+def test_concurrent_searches_share_the_runs(folder):
     inner = FakeEngine(folder.outcome)
 
     def outcome(path, run, number):
@@ -77,15 +77,15 @@ def test_two_searches_at_once_share_the_runs(folder):
     assert len(outer.started) + len(inner.started) == expected
 
 
-def test_done_it_starts_nothing_and_a_larger_budget_goes_further(folder):
+def test_finished_search_starts_nothing_and_a_larger_budget_extends_it(folder):
     first = folder.go(**RUNGS)
     idle = FakeEngine(folder.outcome)
-    assert came_to(folder.go(idle, **RUNGS)) == came_to(first)
+    assert outcomes(folder.go(idle, **RUNGS)) == outcomes(first)
     assert not idle.started
-    assert came_to(folder.go(**{**RUNGS, "runs": 16}))[:12] == came_to(first)
+    assert outcomes(folder.go(**{**RUNGS, "runs": 16}))[:12] == outcomes(first)
 
 
-def test_trials_that_diverge_or_fail_at_a_rung_cost_no_other(folder):
+def test_diverged_and_failed_trials_do_not_affect_others(folder):
     def outcome(path, run, number):
         rate, step = folder.point(run)[RATE], StudyFolder(path).pause_at(run)
         if rate > 0.4 and step is not None:
@@ -104,14 +104,14 @@ def test_trials_that_diverge_or_fail_at_a_rung_cost_no_other(folder):
     assert any(trial.point[RATE] < 0.2 for trial in lost)
     assert found.chosen
     assert "no such data" in folder.said.getvalue()
-    # What has failed is done again from where it stood: at its second rung.
+    # Failed runs are resumed from their last pause, before the second rung.
     again = FakeEngine(folder.outcome)
     assert folder.go(again, True, **RUNGS).exit_code == 0
     failed = {t.runs[0].name for t in lost if t.point[RATE] < 0.4}
     assert failed <= {*again.started}
 
 
-def test_a_trial_without_finite_losses_at_a_rung_goes_no_further(folder):
+def test_trial_with_nan_losses_at_a_rung_is_stopped(folder):
     def outcome(path, run, number):
         step = StudyFolder(path).pause_at(run)
         if folder.point(run)[RATE] < 0.3:
@@ -126,7 +126,7 @@ def test_a_trial_without_finite_losses_at_a_rung_goes_no_further(folder):
     assert found.exit_code == 0
 
 
-def test_a_run_that_ended_by_itself_before_its_rung_counts_with_its_result(folder):
+def test_run_that_finished_before_its_rung_counts(folder):
     found = folder.go(
         FakeEngine(lambda path, run, number: finish(path, run, losses=folder_losses(folder, run))),
         **RUNGS,
@@ -148,7 +148,7 @@ def test_seeds_are_averaged_at_a_rung(folder):
     assert any(trial.paused_at for trial in found.trials)
 
 
-def test_tasks_alone_always_reach_their_end(folder):
+def test_single_task_runs_are_never_stopped(folder):
     goal = Constraint("left", worse=0.2, best="right")
     found = folder.go(goal=goal, runs=14, rungs=(10, 30))
     alone = [t for t in found.trials if t.point["combiners.StaticWeights.weights"]["left"] == 1.0]
@@ -156,8 +156,8 @@ def test_tasks_alone_always_reach_their_end(folder):
     assert alone[0].paused_at is None
 
 
-class Silent(Random):
-    """Has nothing more to say after five points."""
+class Exhausted(Random):
+    """Proposes no more than five points."""
 
     def propose(self, number):
         return super().propose(min(number, max(0, 5 - len(self.trials))))
@@ -172,17 +172,17 @@ class Broken(Random):
         return super().propose(number)
 
 
-def test_a_sampler_that_stops_answering_ends_the_search_with_what_there_is(folder):
-    found = folder.go(**{**RUNGS, "sampler": Silent})
+def test_exhausted_sampler_ends_the_search(folder):
+    found = folder.go(**{**RUNGS, "sampler": Exhausted})
     assert found.exit_code == 0
     assert len(found.trials) == 5
     assert "no more points to try" in folder.said.getvalue()
 
 
-def test_a_sampler_that_breaks_loses_nothing(folder):
+def test_search_continues_after_a_sampler_raised(folder):
     with pytest.raises(RuntimeError, match="lost its thread"):
         folder.go(**{**RUNGS, "sampler": Broken})
-    # Mended it goes on: the five trials are not repeated.
+    # After the fix the search continues: the five trials are not repeated.
     Broken.propose, broken = Random.propose, Broken.propose
     try:
         engine = FakeEngine(folder.outcome)
@@ -202,7 +202,7 @@ def test_a_sampler_that_breaks_loses_nothing(folder):
         ({"space": Space(["left", "right"], log_uniform={RATE: (0.1, 1.0)})}, "space"),
     ],
 )
-def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
+def test_folder_of_another_search_raises_and_is_unchanged(folder, changes, named):
     folder.go(**{**RUNGS, "runs": 2})
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(StudyError, match=named):
@@ -223,13 +223,13 @@ def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
         ({"rungs": (10,), "keep": 0}, "keep"),
     ],
 )
-def test_bad_rungs_are_refused(folder, changes, named):
+def test_invalid_rungs_raise(folder, changes, named):
     with pytest.raises(StudyError, match=named):
         folder.search(**changes)
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations((10, 30, None)), (30, 10)])
-def test_a_pause_never_moves_back(folder, order):
+def test_pause_only_moves_forward(folder, order):
     folder.go(runs=1)
     study = StudyFolder(folder.path)
     for step in order:
@@ -237,7 +237,7 @@ def test_a_pause_never_moves_back(folder, order):
     assert study.pause_at("run") == (None if None in order else 30)
 
 
-# Which trials go on.
+# Selection of the trials that continue.
 
 
 def trials_of(space, losses):
@@ -246,8 +246,8 @@ def trials_of(space, losses):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_best_share_goes_on_whoever_comes_together(space, seed):
-    """Of a goal with one number: nobody outside of the share of those who had come."""
+def test_best_share_continues_for_any_grouping_of_trials(space, seed):
+    """For a scalar goal: a trial continues if it is in the best share of the trials so far."""
     draw = np.random.default_rng(seed)
     losses, came = draw.random((17, 2)), 0
     halving = Halving(Preference({"left": 1.0, "right": 2.0}), space, 1 / 3)
@@ -260,14 +260,14 @@ def test_the_best_share_goes_on_whoever_comes_together(space, seed):
         assert found == [place for place in range(number) if better[place] < came / 3]
 
 
-def test_together_exactly_the_share_goes_on(space):
+def test_exact_share_continues_when_all_trials_come_together(space):
     losses = np.random.default_rng(0).random((27, 2))
     goal = Preference({"left": 1.0})
     assert len(Halving(goal, space, 1 / 3).go_on(0, trials_of(space, losses))) == 9
     assert len(Halving(goal, space, 0.1).go_on(0, trials_of(space, losses))) == 3
 
 
-def test_nobody_goes_on_without_losses(space):
+def test_trials_without_losses_do_not_continue(space):
     halving = Halving(Front(), space, 0.5)
     assert halving.go_on(0, trials_of(space, [None, None])) == []
     assert halving.go_on(0, trials_of(space, [(1.0, 1.0), None])) == [0]
@@ -275,8 +275,8 @@ def test_nobody_goes_on_without_losses(space):
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("tasks", [2, 3])
-def test_ranks_of_a_front(seed, tasks):
-    """Written out: one more than the worst rank of those that it is clearly behind."""
+def test_ranks_of_a_front_equal_the_definition(seed, tasks):
+    """The definition: one more than the worst rank of the trials that clearly dominate it."""
     losses = np.random.default_rng(seed).random((25, tasks))
     seen = Seen([f"{n}" for n in range(tasks)], np.full((25, tasks), 1 / tasks), losses)
     ranks = Front().ranks(seen)
@@ -293,18 +293,18 @@ def test_ranks_of_a_front(seed, tasks):
         assert ranks[one] == max(better, default=-1) + 1
 
 
-def test_a_whole_front_goes_on_and_what_is_clearly_behind_it_stops(space):
+def test_whole_front_continues_and_clearly_dominated_trials_stop(space):
     weights = np.linspace(0.05, 0.95, 10)
     front = np.stack([(1 - weights) ** 2, weights**2], 1)
     trials = trials_of(space, [*front, *(front + 0.05), *(front + 0.9)])
     assert Halving(Front(), space, 0.2).go_on(0, trials) == list(range(20))
-    # One after the other, the same.
+    # The result is the same for one trial at a time.
     halving = Halving(Front(), space, 0.2)
     gone = [place for place, trial in enumerate(trials) if halving.go_on(0, [trial])]
     assert gone == list(range(20))
 
 
-def test_the_only_one_has_a_margin_of_a_quarter_of_its_losses(space):
+def test_margin_of_a_single_trial_is_a_quarter_of_its_losses(space):
     halving = Halving(Front(), space, 0.01)
     losses = [(1.0, 1.0), (1.2, 1.2), (1.3, 1.3), (1.3, 0.9)]
     assert [halving.go_on(0, trials_of(space, [row])) for row in losses] == [[0], [0], [], [0]]

@@ -1,4 +1,4 @@
-"""Where samplers place points."""
+"""The points that samplers propose."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def searched(make, space, number, at_a_time=1, **given):
 
 
 def volume(space, sampler):
-    """The hypervolume in the box that the ends of the true front span."""
+    """Returns the hypervolume relative to a corner just outside the true front."""
     from mtk.analysis import hypervolume
 
     losses = np.array([trial.losses for trial in sampler.finished])
@@ -45,8 +45,8 @@ def volume(space, sampler):
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_what_is_asked_follows_from_what_was_told(make, space):
-    """So a search that goes on after a kill comes to the same points."""
+def test_proposals_are_a_function_of_the_recorded_trials(make, space):
+    """Hence a search that is resumed after a kill proposes the same points."""
     whole = searched(make, space, 12)
     for known in range(12):
         again = make(space, budget=12)
@@ -58,8 +58,8 @@ def test_what_is_asked_follows_from_what_was_told(make, space):
 @pytest.mark.parametrize("make", [TwoStage, Bisection])
 @pytest.mark.parametrize("worse", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("tasks", [2, 3, 4])
-def test_no_task_but_one_that_is_trained_alone_has_less_than_the_least_weight(make, worse, tasks):
-    """Also halfway to the run of the bounded task alone, where a tight bound leads."""
+def test_weights_are_at_least_the_least_weight_except_in_single_task_runs(make, worse, tasks):
+    """Also between the last trial and the single-task run, where a tight bound leads."""
     space = Space([f"t{n}" for n in range(tasks)], least_weight=0.1)
     if make is Bisection and tasks > 2:
         return
@@ -72,7 +72,7 @@ def test_no_task_but_one_that_is_trained_alone_has_less_than_the_least_weight(ma
 
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize("tasks", [2, 3, 5])
-def test_points_lie_in_the_space(make, tasks):
+def test_points_are_in_the_space(make, tasks):
     names = [f"t{number}" for number in range(tasks)]
     space = Space(
         names,
@@ -97,7 +97,7 @@ def test_points_lie_in_the_space(make, tasks):
 
 @pytest.mark.parametrize("make", [TwoStage, Bisection])
 @pytest.mark.parametrize("at_a_time", [1, 3])
-def test_placed_points_beat_drawn_ones(make, at_a_time, space):
+def test_samplers_beat_random_search(make, at_a_time, space):
     placed = volume(space, searched(make, space, 9, at_a_time))
     drawn = [volume(space, searched(Random, space, 9, seed=seed)) for seed in range(20)]
     assert placed > max(np.mean(drawn), volume(space, searched(Sobol, space, 9)))
@@ -111,7 +111,7 @@ def test_the_first_stage_finds_the_learning_rate(space):
     assert {trial.point[RATE] for trial in sampler.trials[4:]} == {0.1}
 
 
-def test_a_small_budget_compares_the_first_value_on_both_sides(space):
+def test_small_budget_tries_values_on_both_sides_of_the_first(space):
     assert [TwoStage(space, budget=number).tuning for number in (3, 5, 6, 8, 9, 12)] == [
         *(1, 1, 3, 3, 3, 4)
     ]
@@ -120,8 +120,8 @@ def test_a_small_budget_compares_the_first_value_on_both_sides(space):
 
 
 @pytest.mark.parametrize("optimum", [0.012, 0.03, 0.1, 0.2, 0.9])
-def test_further_trials_of_the_first_stage_come_nearer(space, optimum):
-    """Whether it lies between those that were tried, or beyond them."""
+def test_more_trials_of_the_first_stage_come_closer_to_the_optimum(space, optimum):
+    """The optimum lies between the values tried so far, or beyond them."""
 
     def nearest(tuning):
         sampler = TwoStage(space, tuning=tuning)
@@ -136,7 +136,7 @@ def test_further_trials_of_the_first_stage_come_nearer(space, optimum):
 
 
 def tuned(space, means, rate=RATE, tuning=3):
-    """The value that a first stage comes to, which finds the mean loss `means(coordinate)`."""
+    """Returns the value after the first stage, whose mean losses are `means(coordinate)`."""
     sampler = TwoStage(space, tuning=tuning)
     for _ in range(tuning):
         (point,) = sampler.ask(1)
@@ -149,7 +149,7 @@ def tuned(space, means, rate=RATE, tuning=3):
 
 @pytest.mark.parametrize("optimum", [0.25, 0.28, 0.3, 0.38, 0.62, 0.7, 0.72, 0.75])
 @pytest.mark.parametrize("curvature", [0.01, 1.0, 300.0])
-def test_the_value_of_the_least_loss_is_that_of_a_parabola(space, optimum, curvature):
+def test_first_stage_finds_the_minimum_of_a_parabola(space, optimum, curvature):
     found, _, _ = tuned(space, lambda x: 1 + curvature * (x - optimum) ** 2)
     assert found == pytest.approx(optimum, abs=2e-3)
 
@@ -157,32 +157,32 @@ def test_the_value_of_the_least_loss_is_that_of_a_parabola(space, optimum, curva
 @pytest.mark.parametrize(
     ("means", "nearest"),
     [
-        (lambda x: 1 + (x - 0.52) ** 2, 1 / 2),  # So near that another run would tell nothing.
-        (lambda x: 2 - (x - 0.6) ** 2, 1 / 6),  # No parabola with a least value.
+        (lambda x: 1 + (x - 0.52) ** 2, 1 / 2),  # Too close to a tried value for another run.
+        (lambda x: 2 - (x - 0.6) ** 2, 1 / 6),  # The parabola has no minimum.
         (lambda x: 2.0, 1 / 2),
     ],
 )
-def test_a_value_that_was_tried_may_be_the_best(space, means, nearest):
+def test_first_stage_may_return_a_tried_value(space, means, nearest):
     found, tried, rate = tuned(space, means)
     assert rate in tried
     assert found == pytest.approx(nearest, abs=1e-3)
 
 
 @pytest.mark.parametrize("slope", [-1.0, 1.0])
-def test_a_value_beyond_those_tried_stays_half_of_the_way_to_the_limit(space, slope):
+def test_extrapolation_goes_at_most_half_way_to_the_limit(space, slope):
     found, _, _ = tuned(space, lambda x: np.exp(slope * x))
     assert found == pytest.approx(1 / 12 if slope > 0 else 11 / 12, abs=2e-3)
 
 
-def test_a_rate_that_diverged_is_no_part_of_a_parabola(space):
+def test_diverged_trials_are_excluded_from_the_parabola(space):
     sampler = TwoStage(space, tuning=3)
     for losses in ((1.0, 1.0), (2.0, 2.0), None):
         sampler.tell(*sampler.ask(1), losses)
     assert sampler.best_others() == space.others_of(sampler.trials[0].point)
 
 
-def test_points_come_close_where_losses_change_much():
-    """With a steep front, gaps are even in the losses and not in the weights."""
+def test_points_are_dense_where_losses_change_fast():
+    """On a steep front, gaps are even in the losses and not in the weights."""
     space = Space(["left", "right"], least_weight=0.01)
 
     def losses(point):
@@ -197,8 +197,8 @@ def test_points_come_close_where_losses_change_much():
     assert (weights < 0.2).sum() >= 6
 
 
-def test_a_preference_comes_near_to_the_best_weights():
-    """Where nothing is expected to beat the best trial, the nearest of the others is tried."""
+def test_preference_finds_nearly_the_best_weights():
+    """If no candidate is expected to improve on the best trial, its nearest candidate is tried."""
     curvature = np.array([1.0, 10.0])
 
     def losses(weights):
@@ -219,7 +219,7 @@ def test_a_preference_comes_near_to_the_best_weights():
     assert np.mean(regrets) < 0.007
 
 
-def test_bisection_takes_the_normal_of_the_chord():
+def test_bisection_uses_the_normal_of_the_chord():
     space = Space(["left", "right"])
     sampler = Bisection(space)
     known = [(0.5, 0.5), (0.95, 0.05), (0.05, 0.95)]
@@ -227,7 +227,7 @@ def test_bisection_takes_the_normal_of_the_chord():
     for weights in known:
         sampler.tell(space.at(np.array(weights), {}), losses[weights[0]])
     (point,) = sampler.ask(1)
-    # Equal weighted losses at both ends of a chord: 0.2 w = 3 (1 - w), or the mirror image.
+    # Equal weighted losses at both ends of a chord: 0.2 w = 3 (1 - w), or its mirror image.
     first = space.weights_of(point)[0]
     assert min(first, 1 - first) == pytest.approx(0.2 / 3.2, abs=1e-4)
 
@@ -236,10 +236,14 @@ def test_bisection_takes_the_normal_of_the_chord():
     "losses",
     [
         {0.5: (1.0, 1.0), 0.95: (0.8, 0.9), 0.05: (2.0, 1.5)},  # Each dominates the next one.
-        {0.5: (1.0, 1.0), 0.95: (0.9, 1.01), 0.05: (1.01, 0.9)},  # Normals beyond the ends.
+        {
+            0.5: (1.0, 1.0),
+            0.95: (0.9, 1.01),
+            0.05: (1.01, 0.9),
+        },  # The normals point beyond the ends.
     ],
 )
-def test_bisection_halves_a_gap_whose_chord_has_no_normal_inside(losses):
+def test_bisection_halves_a_gap_without_a_valid_normal(losses):
     space = Space(["left", "right"])
     sampler = Bisection(space)
     for first, told in losses.items():
@@ -248,31 +252,31 @@ def test_bisection_halves_a_gap_whose_chord_has_no_normal_inside(losses):
     assert space.weights_of(point)[0] in (pytest.approx(0.725), pytest.approx(0.275))
 
 
-def test_a_sampler_that_has_nothing_more_says_so():
+def test_exhausted_sampler_proposes_nothing():
     space = Space(["left", "right"], least_weight=0.49)
     sampler = searched(TwoStage, space, 50)
     assert len(sampler.trials) < 10
     assert sampler.ask(1) == []
 
 
-def test_losses_that_are_not_finite_are_none(space):
+def test_non_finite_losses_count_as_diverged(space):
     sampler = Random(space)
     for losses in ([np.nan, 1.0], [np.inf, 1.0], None):
         sampler.tell(sampler.ask(1)[0], losses)
     assert not sampler.finished
 
 
-def test_the_hypervolume_is_a_share_of_the_box():
+def test_hypervolume_is_normalized_by_the_box():
     losses = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0], [2.0, 2.0]])
     seen = Seen(["a", "b"], np.full((4, 2), 0.5), losses)
-    # In a box of side 1.1: three rectangles of 1.1 x 0.1, 0.6 x 0.5 less what is counted.
+    # A box of side 1.1: three rectangles, counted without their overlap.
     expected = 1.1 * 0.1 + 0.6 * 0.5 + 0.1 * 0.5
     assert Front().value(seen)(losses) == pytest.approx(expected / 1.21)
     assert Front().chosen(seen) == [0, 1, 2]
 
 
-def test_a_task_trained_alone_bounds_and_is_no_answer():
-    """Its other head is not trained, whatever that one's loss happens to be."""
+def test_single_task_run_sets_the_bound_but_is_not_chosen():
+    """Its other heads are untrained, so their losses are meaningless."""
     goal = Constraint("a", worse=0.1, best="b")
     weights = np.array([[0.5, 0.5], [1.0, 0.0], [0.8, 0.2]])
     seen = Seen(["a", "b"], weights, np.array([[2.0, 0.3], [1.0, 0.1], [1.09, 0.4]]))
@@ -303,14 +307,14 @@ def test_a_task_trained_alone_bounds_and_is_no_answer():
         ({"uniform": {"combiners.StaticWeights.weights": (0, 1)}}, "twice"),
     ],
 )
-def test_bad_spaces_are_refused(given, named):
+def test_invalid_spaces_raise(given, named):
     with pytest.raises(StudyError) as caught:
         Space(**{"tasks": ["left", "right"], **given})
     assert named in str(caught.value)
 
 
 @pytest.mark.parametrize("make", [TwoStage, Optuna, Random, Sobol])
-def test_without_weights_the_other_parameters_are_all_that_is_searched(make):
+def test_space_without_weights_searches_the_other_parameters(make):
     space = Space(["left", "right"], weights=None, log_uniform={RATE: (0.01, 1.0)})
     sampler = searched(make, space, 8)
     assert len({trial.point[RATE] for trial in sampler.trials}) == len(sampler.trials) == 8
@@ -321,7 +325,7 @@ def test_without_weights_the_other_parameters_are_all_that_is_searched(make):
 
 
 class Answers(Sampler):
-    """Proposes whatever it is told to."""
+    """Proposes the value of its class attribute."""
 
     answer: Any = None
 
@@ -330,13 +334,13 @@ class Answers(Sampler):
 
 
 @pytest.mark.parametrize("answer", [None, "a", 3, [None], [{}], [{"rate": 0.1}], {"rate": 0.1}])
-def test_what_a_sampler_proposes_is_points(answer, monkeypatch):
+def test_invalid_proposals_raise(answer, monkeypatch):
     monkeypatch.setattr(Answers, "answer", answer)
     with pytest.raises(StudyError, match="The sampler Answers proposes a list of points"):
         Answers(Space(["a", "b"])).ask(1)
 
 
-def test_a_sampler_without_a_first_point_is_refused(monkeypatch):
+def test_sampler_without_a_first_point_raises(monkeypatch):
     monkeypatch.setattr(Answers, "answer", [])
     with pytest.raises(StudyError, match="Answers asks for no point at all"):
         Search("s", ["multi_digits.gin"], Space(["a", "b"]), runs=2, sampler=Answers)

@@ -1,4 +1,4 @@
-"""The command: its exit codes, what it says, and that it writes nothing without need."""
+"""The `search` command: exit codes, output, and dry runs."""
 
 import json
 
@@ -17,7 +17,7 @@ BOUNDED = "--gin_file=configs/searches/multi_digits_constraint.gin"
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch):
-    """Nothing is built, and no TensorFlow is started."""
+    """Builds no model and does not start TensorFlow."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(searching.checking, "check", lambda *given: None)
 
@@ -31,7 +31,7 @@ def engine(monkeypatch):
 
 
 @pytest.mark.parametrize("run", [search.main, lambda given: command.main(["search", *given])])
-def test_a_dry_run_shows_the_first_points_and_writes_nothing(run, tmp_path, capsys):
+def test_dry_run_shows_the_first_points_and_writes_nothing(run, tmp_path, capsys):
     folder = tmp_path / "search"
     assert run([SEARCH, "--dry_run", f"--study_dir={folder}"]) == 0
     shown = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_a_dry_run_shows_the_first_points_and_writes_nothing(run, tmp_path, caps
         ([], "'name' is required"),
     ],
 )
-def test_bad_input_is_one_message(given, named, capsys):
+def test_bad_input_prints_one_message(given, named, capsys):
     assert search.main(given) == 2
     said = capsys.readouterr().err
     assert "error: " in said
@@ -67,7 +67,7 @@ def test_bad_input_is_one_message(given, named, capsys):
     assert "Traceback" not in said
 
 
-def test_it_prints_what_it_found(engine, tmp_path, capsys):
+def test_result_is_printed(engine, tmp_path, capsys):
     assert search.main([SEARCH, f"--study_dir={tmp_path / 'search'}"]) == 0
     shown = capsys.readouterr()
     assert "loss(left)" in shown.out
@@ -76,7 +76,7 @@ def test_it_prints_what_it_found(engine, tmp_path, capsys):
     assert {run["hash"] for run in listed} == set(engine.started)
 
 
-def test_a_bound_that_nothing_meets_is_exit_1(engine, tmp_path, capsys):
+def test_unsatisfied_bound_exits_with_1(engine, tmp_path, capsys):
     engine.outcome = lambda folder, run, number: finish(folder, run)
     bound = ["--gin.search.Constraint.worse=None", "--gin.search.Constraint.at_most=0.1"]
     assert search.main([BOUNDED, *bound, f"--study_dir={tmp_path / 'search'}"]) == 1
@@ -86,8 +86,8 @@ def test_a_bound_that_nothing_meets_is_exit_1(engine, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["multi_digits", "multi_digits_constraint"])
-def test_a_file_of_ones_own_may_include_a_shipped_one(name, tmp_path, monkeypatch, capsys):
-    """What an included file names is found beside it, whatever folder asks for it."""
+def test_user_file_may_include_a_shipped_search(name, tmp_path, monkeypatch, capsys):
+    """Paths in an included file are relative to that file."""
     (tmp_path / "mine.gin").write_text(
         f"include 'searches/{name}.gin'\nsearch.Search.name = 'mine'\n"
     )

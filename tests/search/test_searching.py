@@ -1,4 +1,4 @@
-"""What a search does with its folder, with runs that are lines of Python."""
+"""A search and its folder, with fake runs."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ def points(found):
     return [trial.point for trial in found.trials]
 
 
-def test_the_front_is_found_within_the_budget(folder):
+def test_finds_the_front_within_the_budget(folder):
     engine = FakeEngine(folder.outcome)
     found = folder.go(engine)
     assert found.exit_code == 0
@@ -34,7 +34,7 @@ def test_the_front_is_found_within_the_budget(folder):
 
 
 @pytest.mark.slow
-def test_a_search_that_is_done_is_shown_where_nothing_can_be_written(folder, bind):
+def test_finished_search_is_shown_on_a_read_only_file_system(folder, bind):
     before = str(folder.go())
     bind(folder.path, folder.path)
     subprocess.run(["mount", "-o", "remount,bind,ro", folder.path], check=True)
@@ -42,7 +42,7 @@ def test_a_search_that_is_done_is_shown_where_nothing_can_be_written(folder, bin
     assert str(mtk.search(folder.search(), **asked)) == before
 
 
-def test_a_line_for_each_trial_tells_hypervolume_and_front(folder):
+def test_progress_line_per_trial_with_hypervolume_and_front(folder):
     folder.go()
     lines = [line for line in folder.said.getvalue().splitlines() if line.startswith("trial")]
     assert len(lines) == 7
@@ -52,7 +52,7 @@ def test_a_line_for_each_trial_tells_hypervolume_and_front(folder):
 
 @pytest.mark.parametrize("seed", some(range(40), range(2)))
 @pytest.mark.parametrize("at_a_time", [1, 3])
-def test_killed_at_random_it_comes_to_the_same_front(folder, tmp_path, at_a_time, seed):
+def test_random_kills_do_not_change_the_front(folder, tmp_path, at_a_time, seed):
     undisturbed = type(folder)(tmp_path / "other", folder.space).go(at_a_time=at_a_time)
     found = folder.go_through_kills(seed, at_a_time=at_a_time)
     assert points(found) == points(undisturbed)
@@ -60,7 +60,7 @@ def test_killed_at_random_it_comes_to_the_same_front(folder, tmp_path, at_a_time
     assert str(found) == str(undisturbed)
 
 
-def test_a_done_search_starts_nothing_and_a_larger_budget_goes_further(folder):
+def test_finished_search_starts_nothing_and_a_larger_budget_extends_it(folder):
     first = folder.go()
     idle = FakeEngine(folder.outcome)
     assert points(folder.go(idle)) == points(first)
@@ -71,7 +71,7 @@ def test_a_done_search_starts_nothing_and_a_larger_budget_goes_further(folder):
     assert points(further)[:7] == points(first)
 
 
-def test_a_signal_stops_and_the_same_call_goes_on(folder):
+def test_signal_stops_and_the_same_call_continues(folder):
     def outcome(path, run, number):
         if len(engine.started) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -85,7 +85,7 @@ def test_a_signal_stops_and_the_same_call_goes_on(folder):
     assert len(engine.started) + len(rest.started) == 7
 
 
-def test_two_searches_on_one_folder_share_the_runs(folder):
+def test_concurrent_searches_share_the_runs(folder):
     inner = FakeEngine(folder.outcome)
 
     def outcome(path, run, number):
@@ -99,8 +99,8 @@ def test_two_searches_on_one_folder_share_the_runs(folder):
     assert len(outer.started) + len(inner.started) == 7
 
 
-def test_trials_that_diverge_or_fail_cost_no_other(folder):
-    """High learning rates diverge, one run fails; the rest is done, and told."""
+def test_diverged_and_failed_trials_do_not_affect_others(folder):
+    """High learning rates diverge, one run fails; the others finish, and failures are reported."""
 
     def outcome(path, run, number):
         rate = folder.point(run)[RATE]
@@ -120,7 +120,7 @@ def test_trials_that_diverge_or_fail_cost_no_other(folder):
     assert folder.go(FakeEngine(folder.outcome), True, runs=9).exit_code == 0
 
 
-def test_when_all_fail_the_budget_is_not_burnt(folder):
+def test_search_stops_when_the_first_run_fails(folder):
     engine = FakeEngine(lambda path, run, number: folder.searcher().folder.fail(run, "no data"))
     found = folder.go(engine, runs=30)
     assert found.exit_code == 1
@@ -128,7 +128,7 @@ def test_when_all_fail_the_budget_is_not_burnt(folder):
     assert "no data" in folder.said.getvalue()
 
 
-def test_when_all_diverge_other_learning_rates_are_tried(folder):
+def test_other_learning_rates_are_tried_when_all_diverge(folder):
     found = folder.go(FakeEngine(lambda path, run, number: finish(path, run, "diverged")), runs=9)
     assert found.exit_code == 1
     assert len({trial.point[RATE] for trial in found.trials}) == 9
@@ -136,7 +136,7 @@ def test_when_all_diverge_other_learning_rates_are_tried(folder):
     assert "lower learning rates" in folder.said.getvalue()
 
 
-def test_seeds_are_averaged_and_one_that_diverges_counts(folder):
+def test_losses_are_averaged_over_seeds(folder):
     def outcome(path, run, number):
         finish(path, run, losses=[(1.0, 2.0), (2.0, 1.0)][folder.entry(run)["seed"]])
 
@@ -145,7 +145,7 @@ def test_seeds_are_averaged_and_one_that_diverges_counts(folder):
     assert len(found.trials[0].runs) == 2
 
 
-def test_confirming_runs_belong_to_the_budget(folder):
+def test_confirmation_runs_count_in_the_budget_of_runs(folder):
     engine = FakeEngine(folder.outcome)
     found = folder.go(engine, runs=15, confirm=2)
     assert len(found.trials) == 5
@@ -155,7 +155,7 @@ def test_confirming_runs_belong_to_the_budget(folder):
     assert [entry["stage"] for entry in listed].count("measure") == again
 
 
-def test_cpu_seconds_are_a_budget(folder):
+def test_budget_of_cpu_seconds(folder):
     def outcome(path, run, number):
         folder.outcome(path, run, number)
         folder.searcher().folder.run_log.note(run, "finished", 1.0, cpu_seconds=10.0)
@@ -166,8 +166,8 @@ def test_cpu_seconds_are_a_budget(folder):
     assert "45 CPU seconds" in folder.said.getvalue()
 
 
-def test_what_confirms_is_in_the_budget_of_cpu_seconds(tmp_path):
-    """Trap: trials that stop at a rung cost a tenth of a run, and what confirms a whole one."""
+def test_confirmation_runs_count_in_the_budget_of_cpu_seconds(tmp_path):
+    """Trials that stop at a rung cost a tenth of a run, confirmation runs a whole one."""
     space = Space(["left", "right"], log_uniform={RATE: (1e-4, 10.0)})
     folder, taken, length = Folder(tmp_path / "study", space), {}, 40
 
@@ -186,26 +186,26 @@ def test_what_confirms_is_in_the_budget_of_cpu_seconds(tmp_path):
     assert "800 s are reserved for confirmation" in folder.said.getvalue()
 
 
-def test_a_preference_finds_its_best(folder):
+def test_preference_finds_its_optimum(folder):
     found = folder.go(goal=Preference({"left": 3.0, "right": 1.0}), runs=12)
     (best,) = found.chosen
-    # 3 (1 - w)^2 + w^2 is least at 3/4.
+    # 3 (1 - w)^2 + w^2 has its minimum at 3/4.
     assert best.point["combiners.StaticWeights.weights"]["left"] == pytest.approx(0.75, abs=0.06)
 
 
-def test_a_constraint_finds_the_best_within_it(folder):
+def test_constraint_finds_the_best_feasible_trial(folder):
     goal = Constraint("left", worse=0.2, best="right")
     found = folder.go(goal=goal, runs=14)
     (best,) = found.chosen
     assert any(t.point["combiners.StaticWeights.weights"]["left"] == 1.0 for t in found.trials)
-    # Alone 0.3; at most 0.36, so (1 - w)^2 <= 0.06.
+    # The single-task loss is 0.3; the bound is 0.36, so (1 - w)^2 <= 0.06.
     assert best.losses["left"] <= 0.36
     assert best.losses["right"] == pytest.approx(0.3 + (1 - 0.06**0.5) ** 2, abs=0.03)
 
 
 @pytest.mark.parametrize("most", [0.05, 0.0])
-def test_a_task_that_diverges_alone_is_tried_alone_as_other_trials_were(folder, most):
-    """Trap: the best learning rate of all tasks is too high for the whole weight on one."""
+def test_diverged_single_task_run_is_retried_at_other_learning_rates(folder, most):
+    """The best learning rate of all tasks is too high when one task has all the weight."""
 
     def is_alone(point):
         return point["combiners.StaticWeights.weights"]["left"] == 1.0
@@ -230,7 +230,7 @@ def test_a_task_that_diverges_alone_is_tried_alone_as_other_trials_were(folder, 
         assert "no single-task run of left" in folder.said.getvalue()
 
 
-def test_a_constraint_that_no_run_meets_is_said(folder):
+def test_unsatisfied_constraint_is_reported(folder):
     found = folder.go(goal=Constraint("left", at_most=0.1))
     assert found.exit_code == 1
     assert len(found.trials) == 7
@@ -275,7 +275,7 @@ def test_a_constraint_that_no_run_meets_is_said(folder):
         ({"goal": Preference("left")}, "{task: weight}"),
     ],
 )
-def test_bad_searches_are_refused(folder, changes, named):
+def test_invalid_searches_raise(folder, changes, named):
     with pytest.raises(StudyError, match=".*") as caught:
         folder.search(**changes)
     assert named in str(caught.value)
@@ -299,7 +299,7 @@ def test_bad_searches_are_refused(folder, changes, named):
         (lambda: mtk.search(None, "s"), r"mtk\.search\.Search.*None"),
     ],
 )
-def test_values_of_another_kind_are_named(make, named):
+def test_values_of_a_wrong_type_raise(make, named):
     with pytest.raises(StudyError, match=named):
         make()
 
@@ -313,7 +313,7 @@ def test_values_of_another_kind_are_named(make, named):
         ({"folders": "configs"}, "`folders` must be a list"),
     ],
 )
-def test_folders_of_another_kind_are_named(given, named, tmp_path):
+def test_invalid_folders_raise(given, named, tmp_path):
     search = Search("s", ["multi_digits.gin"], Space(["left", "right"]), 9)
     with pytest.raises(ValueError, match=named):
         mtk.search(search, **{"study_dir": tmp_path / "s", **given})
@@ -330,7 +330,7 @@ def test_folders_of_another_kind_are_named(given, named, tmp_path):
         ({"name": "another"}, "another"),
     ],
 )
-def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
+def test_folder_of_another_search_raises_and_is_unchanged(folder, changes, named):
     folder.go(runs=2)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(StudyError, match=named):
@@ -338,7 +338,7 @@ def test_a_folder_of_another_search_is_left_alone(folder, changes, named):
     assert before == {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
 
 
-def test_a_study_is_no_search(folder):
+def test_folder_of_a_study_raises(folder):
     folder.path.mkdir()
     (folder.path / "study.json").write_text('{"name": "small", "runs": []}')
     with pytest.raises(StudyError, match="not a search"):
@@ -354,7 +354,7 @@ def test_a_study_is_no_search(folder):
     ],
     ids=["cut", "digit", "name"],
 )
-def test_a_damaged_record_is_named_and_can_be_removed(folder, change):
+def test_damaged_record_raises_and_can_be_removed(folder, change):
     found = folder.go()
     record = folder.path / "search.json"
     record.write_text(change(record.read_text()))
@@ -367,7 +367,7 @@ def test_a_damaged_record_is_named_and_can_be_removed(folder, change):
     assert not idle.started
 
 
-def test_a_parameter_that_is_misspelled_is_found_before_any_run(folder):
+def test_misspelled_parameter_raises_before_any_run(folder):
     space = Space(["left", "right"], uniform={"experiment.Optimization.clip_nor": (0.1, 1.0)})
     with pytest.raises(StudyError, match="clip_norm"):
         folder.searcher(space=space)
@@ -382,14 +382,14 @@ def test_a_parameter_that_is_misspelled_is_found_before_any_run(folder):
         {"log_uniform": {"experiment.Optimization.batch_size": (0.5, 64.0)}},
     ],
 )
-def test_a_value_of_a_wrong_kind_is_found_before_any_run(folder, given):
+def test_invalid_value_raises_before_any_run(folder, given):
     with pytest.raises(StudyError) as caught:
         folder.searcher(space=Space(["left", "right"], **given))
     assert next(iter(next(iter(given.values())))).rpartition(".")[2] in str(caught.value)
     assert not folder.path.exists()
 
 
-def test_tasks_of_another_name_are_told(folder):
+def test_unknown_task_raises(folder):
     space = Space(["left", "write"])
     with pytest.raises(StudyError, match="'write'"):
         folder.go(FakeEngine(lambda path, run, number: finish(path, run)), space=space)
@@ -404,14 +404,14 @@ def test_choices_may_be_tuples(folder, tmp_path):
     assert not idle.started
 
 
-def test_the_module_is_called(monkeypatch):
+def test_module_is_callable(monkeypatch):
     called = []
     monkeypatch.setattr(mtk.search, "search", lambda *given: called.append(given))
     mtk.search(Search, "there")
     assert called == [(Search, "there")]
 
 
-def test_the_last_trial_of_a_budget_of_cpu_seconds_is_told_as_the_last(folder):
+def test_progress_counts_trials_within_a_budget_of_cpu_seconds(folder):
     def outcome(path, run, number):
         folder.outcome(path, run, number)
         folder.searcher().folder.run_log.note(run, "finished", 1.0, cpu_seconds=10.0)
@@ -423,16 +423,16 @@ def test_the_last_trial_of_a_budget_of_cpu_seconds_is_told_as_the_last(folder):
 @pytest.mark.parametrize(
     ("minutes", "told"), [(None, "time left unknown"), (1.0, "1:00 left"), (2.0, "2:00 left")]
 )
-def test_runs_that_pause_have_time_left(folder, minutes, told):
-    """Trap: what has paused counts as done, and goes on later."""
+def test_paused_runs_count_in_the_estimated_time(folder, minutes, told):
+    """Regression test: a paused run counts as done, but continues later."""
     folder.go(runs=2, at_a_time=2, rungs=(4,), keep=0.9, run_minutes=minutes, sampler=Random)
     paused = [line for line in folder.said.getvalue().splitlines() if "paused at step" in line]
     assert len(paused) == 2
     assert all(told in line for line in paused)
 
 
-def test_trials_to_come_take_as_long_as_those_that_were_done(folder, monkeypatch):
-    """Trap: what a run has taken is taken off its own time, not off that of the next ones."""
+def test_estimated_time_uses_the_duration_of_finished_trials(folder, monkeypatch):
+    """Regression test: time spent in one run must not reduce the estimates of later runs."""
     clock = itertools.count(0, 7)
     monkeypatch.setattr(scheduler.time, "monotonic", lambda: next(clock))
     folder.go(FakeEngine(folder.outcome, slots=1), runs=3, sampler=Random)
@@ -442,7 +442,7 @@ def test_trials_to_come_take_as_long_as_those_that_were_done(folder, monkeypatch
     assert f" {2 * seconds // 60}:{2 * seconds % 60:02} left" in first
 
 
-def test_what_is_confirmed_is_told(folder):
+def test_confirmed_trials_are_reported(folder):
     def outcome(path, run, number):
         entry = folder.entry(run)
         finish(path, run, losses=losses_at(folder.space, folder.point(run)) + entry["seed"])
