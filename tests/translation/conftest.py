@@ -13,7 +13,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(text, tmp_path_factory):
-    """A corpus, for reading only."""
+    """A prepared corpus; tests must not modify it."""
     folder = tmp_path_factory.mktemp("prepared") / "corpus"
     prepare(str(folder), readers(text), **SETTINGS)
     return folder

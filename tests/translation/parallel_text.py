@@ -1,4 +1,4 @@
-"""Small parallel texts of made-up words, as files."""
+"""Writes small parallel texts of made-up words."""
 
 import gzip
 import hashlib
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mtk.data.translation.readers import LineFiles
 
-# Of a preparation that is over soon.
+# Settings of a fast preparation.
 SETTINGS = {"vocabulary_size": 400, "chunk_pairs": 40, "processes": 2}
 LANGUAGES = ("fr", "zh")
 _SYLLABLES = {
@@ -26,7 +26,7 @@ def sentence(generator: random.Random, language: str, number: int) -> str:
 
 
 def lines(language: str, number: int, seed: int) -> list[bytes]:
-    """Sentences; those of two languages have as many words, line by line."""
+    """Returns sentences; line by line, those of two languages have the same number of words."""
     generator, words = random.Random(f"{language} {seed}"), random.Random(seed)
     sizes = [words.randint(3, 12) for _ in range(number)]
     return [sentence(generator, language, size).encode() for size in sizes]
@@ -38,7 +38,7 @@ def write(path: Path, content: list[bytes]) -> None:
 
 
 def make(folder: Path, number: int = 300, seed: int = 0) -> dict[str, LineFiles]:
-    """Writes `train.fr.en`, `train.fr.fr.gz` ... and returns their readers."""
+    """Writes `train.fr.en`, `train.fr.fr.gz` etc. and returns their readers."""
     folder.mkdir(exist_ok=True)
     for language in LANGUAGES:
         for split, size in (("train", number), ("validation", 12), ("test", 9)):
@@ -62,7 +62,7 @@ def readers(folder: Path) -> dict[str, LineFiles]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """What is in a folder."""
+    """Returns the hash of each file in a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

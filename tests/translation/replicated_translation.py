@@ -1,6 +1,6 @@
 """Trains a translation on two replicas; a process can hold only one MirroredStrategy.
 
-python replicated_translation.py FOLDER
+Usage: python replicated_translation.py FOLDER
 """
 
 import functools
@@ -15,7 +15,7 @@ from mtk.workloads import Translation
 
 
 def workload() -> Translation:
-    """Makes the workload, here and in the test."""
+    """Makes the workload for this script and for the test."""
     size = {"num_layers": 1, "width": 16, "feed_forward_width": 16, "num_heads": 2, "dropout": 0.0}
     return Translation(toy_corpus, lengths=Lengths(12), **size)
 

@@ -12,7 +12,7 @@ REFERENCES = ["the cat sat on a mat today", "a dog runs in the park", "two birds
 
 
 def by_hand(hypotheses, references):
-    """BLEU-4 of sentences without punctuation, by its definition."""
+    """Returns BLEU-4 of sentences without punctuation, computed from its definition."""
     matches, totals = [0] * 4, [0] * 4
     for hypothesis, reference in zip(hypotheses, references, strict=True):
         for n in range(1, 5):
@@ -34,19 +34,19 @@ def test_equals_the_definition():
     assert 20 < found < 80
 
 
-def test_perfect_and_hopeless():
+def test_identical_and_disjoint_texts():
     assert corpus_bleu(REFERENCES, REFERENCES, "de").score == pytest.approx(100)
     assert corpus_bleu(["x y z w"] * 3, REFERENCES, "de").score < 5
 
 
-def test_chinese_is_divided_into_characters():
+def test_chinese_is_split_into_characters():
     reference = ["今天天气很好我们去公园"]
     assert corpus_bleu(["今天天气很好我们去学校"], reference, "zh").score > 50
     assert corpus_bleu(["今天天气很好我们去学校"], reference, "fr").score == pytest.approx(0)
     assert "tok:zh" in corpus_bleu(reference, reference, "zh").signature
 
 
-def test_signature_tells_how():
+def test_signature_names_the_settings():
     signature = corpus_bleu(HYPOTHESES, REFERENCES, "fr").signature
     assert "tok:13a" in signature
     assert "smooth:exp" in signature
@@ -54,12 +54,12 @@ def test_signature_tells_how():
 
 
 @pytest.mark.parametrize(("hypotheses", "references"), [([], []), (["a"], ["a", "b"])])
-def test_unequal_numbers(hypotheses, references):
+def test_unequal_numbers_raise(hypotheses, references):
     with pytest.raises(ValueError, match="same number of translations and references"):
         corpus_bleu(hypotheses, references, "fr")
 
 
-def test_without_sacrebleu(monkeypatch):
+def test_missing_sacrebleu_raises(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(ImportError, match=r"\[translation\]"):
         corpus_bleu(["a"], ["a"], "fr")
@@ -77,7 +77,7 @@ SPELLINGS = {
 
 @pytest.fixture
 def every_tokenizer(monkeypatch):
-    """Makes believe that MeCab is installed."""
+    """Fakes sacrebleu's `BLEU`, as if MeCab were installed."""
     from sacrebleu import metrics
 
     class Bleu:
@@ -90,12 +90,12 @@ def every_tokenizer(monkeypatch):
 @pytest.mark.parametrize(
     ("language", "expected"), [(code, name) for name, codes in SPELLINGS.items() for code in codes]
 )
-def test_tokenizer_of_every_spelling(every_tokenizer, language, expected):
+def test_tokenizer_of_language_codes(every_tokenizer, language, expected):
     assert tokenizer(language) == expected
 
 
 @pytest.mark.parametrize("language", ["zh-cn", "zho", "zh_Hant", "zho_Hans", "ZH"])
-def test_chinese_of_every_spelling_is_scored_alike(language):
+def test_all_codes_of_chinese_give_the_same_score(language):
     hypotheses, references = ["今天天气很好我们去学校"], ["今天天气很好我们去公园"]
     found = corpus_bleu(hypotheses, references, language)
     assert found == corpus_bleu(hypotheses, references, "zh")
@@ -103,7 +103,7 @@ def test_chinese_of_every_spelling_is_scored_alike(language):
 
 
 @pytest.mark.parametrize(("language", "extra"), [("ja", "ja"), ("jpn_Jpan", "ja"), ("ko-KR", "ko")])
-def test_missing_mecab_is_named(language, extra):
+def test_missing_mecab_raises(language, extra):
     module = {"ja": "MeCab", "ko": "mecab_ko"}[extra]
     if importlib.util.find_spec(module):
         pytest.skip("MeCab is installed")
@@ -125,6 +125,6 @@ def test_missing_mecab_is_named(language, extra):
         ("fr de", "Use one of"),
     ],
 )
-def test_unknown_language_is_refused_with_known_ones(language, hint):
+def test_unknown_language_raises_with_suggestions(language, hint):
     with pytest.raises(ValueError, match=hint):
         corpus_bleu(["a"], ["a"], language)

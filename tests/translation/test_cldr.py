@@ -35,19 +35,19 @@ def test_sizes(corpus):
             assert len(pairs.source) == len(pairs.target) == number
 
 
-def test_no_english_phrase_stands_twice(corpus):
+def test_english_phrases_are_unique(corpus):
     for language in LANGUAGES:
         english = [text for split in SPLITS for text in sources(corpus, split, language)]
         assert len({*english}) == len(english) == 1700
 
 
-def test_all_languages_have_the_same_english(corpus):
+def test_all_languages_have_the_same_english_phrases(corpus):
     for split in SPLITS:
         (english,) = {tuple(sources(corpus, split, language)) for language in LANGUAGES}
         assert all(english)
 
 
-def test_tokens_are_those_of_the_texts(corpus):
+def test_tokens_decode_to_the_texts(corpus):
     for split in HELD_OUT:
         for language in LANGUAGES:
             texts = corpus.texts(split, language)
@@ -64,7 +64,7 @@ def table(corpus):
     }
 
 
-# Words of the five languages, as a dictionary has them.
+# Words of the five languages from a dictionary.
 WORDS = {
     "March": ("mars", "3月", "März", "martie"),
     "Tuesday": ("mardi", "星期二", "Dienstag", "marți"),
@@ -80,15 +80,15 @@ def test_phrases_are_translations(corpus, word):
     found = 0
     for language, expected in zip(LANGUAGES, WORDS[word], strict=True):
         for english, said in table(corpus)[language].items():
-            # A short form of a date names the month by a number.
+            # Short date formats give the month as a number.
             if re.search(rf"\b{word}\b", english) and not re.search(r" – ", english):
                 assert expected in said, (english, said)
                 found += 1
     assert found
 
 
-def test_no_internal_name_is_left(corpus):
-    """Babel lacks some units in some languages, and would show their codes."""
+def test_phrases_contain_no_internal_names(corpus):
+    """Babel lacks some units in some languages, and would return their codes."""
     codes = {code for code in Locale("en").unit_display_names if "-" in code}
     assert "length-kilometer" in codes
     for said in table(corpus).values():
@@ -97,7 +97,7 @@ def test_no_internal_name_is_left(corpus):
             assert text == " ".join(text.split()) != ""
 
 
-def test_any_languages_have_the_same_phrases_and_splits(corpus):
+def test_phrases_and_splits_do_not_depend_on_the_other_languages(corpus):
     two = cldr_corpus(("de", "fr"), **SIZES)
     assert two.languages == ("de", "fr")
     for split in HELD_OUT:
@@ -105,7 +105,7 @@ def test_any_languages_have_the_same_phrases_and_splits(corpus):
             assert two.texts(split, language) == corpus.texts(split, language)
 
 
-def test_the_seed_decides():
+def test_corpus_depends_on_the_seed():
     small = {"num_train": 300, "num_validation": 20, "num_test": 20, "vocabulary_size": 600}
     first, again, other = (cldr_corpus(("ro",), **small, seed=seed) for seed in (1, 1, 2))
     assert first.vocabulary.proto == again.vocabulary.proto
@@ -113,8 +113,8 @@ def test_the_seed_decides():
     assert not {*first.texts("test", "ro").sources} & {*other.texts("test", "ro").sources}
 
 
-def test_the_process_does_not_matter():
-    """The order of sets differs between processes."""
+def test_corpus_does_not_depend_on_the_hash_seed():
+    """The iteration order of sets differs between processes."""
     code = (
         "from mtk.data.translation.cldr import cldr_corpus as make\n"
         "print(make(('de',), 200, 20, 20, 600).texts('test', 'de'))"
@@ -140,12 +140,12 @@ def test_the_process_does_not_matter():
         ((), "at least one"),
     ],
 )
-def test_languages_that_cannot_be(languages, message):
+def test_invalid_languages_raise(languages, message):
     with pytest.raises(ValueError, match=message):
         cldr_corpus(languages)
 
 
-def test_a_split_that_is_not_there(corpus):
+def test_unknown_split_or_language_raises(corpus):
     with pytest.raises(ValueError, match="no 'dev' here. Available: train, validation, test"):
         corpus.pairs("dev", "fr")
     with pytest.raises(ValueError, match="no 'train' here. Available: validation, test"):
@@ -154,13 +154,13 @@ def test_a_split_that_is_not_there(corpus):
         corpus.pairs("train", "es")
 
 
-def test_babel_is_not_installed(monkeypatch):
+def test_missing_babel_raises(monkeypatch):
     monkeypatch.setitem(sys.modules, "babel", None)
     with pytest.raises(ImportError, match=r"pip install -e '.*\[translation\]'"):
         cldr_corpus()
 
 
-def test_more_phrases_than_there_are(monkeypatch):
+def test_requesting_too_many_phrases_raises(monkeypatch):
     monkeypatch.setattr("mtk.data.translation.cldr._PATIENCE", 1)
     with pytest.raises(
         ValueError, match=r"only 1\d\d\d different phrases, but 2000 were requested. Request fewer"

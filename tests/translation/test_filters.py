@@ -22,7 +22,7 @@ def test_each_kind_of_bad_text_is_counted():
     assert skipped == {reason: len(kind) for reason, kind in bad.items()}
 
 
-def test_a_sentence_is_one_line():
+def test_line_breaks_become_spaces():
     kept = Filters().texts([(b"a\nb\r\nc", "x\u2028y\u00a0z".encode())], Counter())
     assert kept == [("a b  c", "x\u2028y\u00a0z")]
 
@@ -39,18 +39,18 @@ def test_a_sentence_is_one_line():
         (41, 10, "lengths too different"),
     ],
 )
-def test_lengths(source, target, reason):
+def test_limits_of_lengths(source, target, reason):
     assert Filters().reason(source, target) == reason
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_a_share_that_is_none(share):
+def test_invalid_max_dropped_raises(share):
     with pytest.raises(ValueError, match="max_dropped"):
         Filters(max_dropped=share)
 
 
 @pytest.mark.parametrize("limit", ["max_characters", "max_tokens", "max_ratio"])
-def test_limits_that_nothing_passes(limit):
+def test_limit_of_zero_raises(limit):
     with pytest.raises(ValueError, match=f"must be 1 or more, .*{limit}=0"):
         Filters(**{limit: 0})
 
@@ -64,8 +64,8 @@ def test_reservoir_draws_without_replacement(number, size):
         assert {*drawn} <= {*range(number)}
 
 
-def test_reservoir_is_fair():
-    """Each of 30 is drawn in 10 of 30 cases: over 3,000 draws, within five deviations."""
+def test_reservoir_is_uniform():
+    """Over 3,000 draws of 10 from 30, counts are within five standard deviations."""
     times, number, size = 3_000, 30, 10
     counts = np.zeros(number)
     pairs = np.zeros((number, number))
@@ -75,7 +75,9 @@ def test_reservoir_is_fair():
         pairs[np.ix_(drawn, drawn)] += 1
     share = size / number
     assert np.abs(counts - times * share).max() < 5 * (times * share * (1 - share)) ** 0.5
-    both = share * (size - 1) / (number - 1)  # Two of them together.
+    both = (
+        share * (size - 1) / (number - 1)
+    )  # Probability that two given elements are drawn together.
     apart = pairs[~np.eye(number, dtype=bool)]
     assert np.abs(apart - times * both).max() < 5 * (times * both * (1 - both)) ** 0.5
 

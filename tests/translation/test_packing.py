@@ -17,8 +17,8 @@ def vocabulary(tmp_path):
     return made
 
 
-def test_no_more_is_read_than_the_processes_need(vocabulary, tmp_path):
-    """So memory does not grow with the text."""
+def test_reading_ahead_is_bounded(vocabulary, tmp_path):
+    """Hence memory does not grow with the size of the text."""
     read = 0
 
     def pairs():
@@ -52,7 +52,7 @@ def test_only_missing_chunks_are_made(vocabulary, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
 
 
-def test_a_chunk_comes_back(vocabulary, tmp_path):
+def test_chunk_round_trip(vocabulary, tmp_path):
     pairs = [(b"ba ke", b"la ne"), (b"", b"x"), ("mi\u2028nu".encode(), "é".encode())]
     made = chunks.tokenized(pairs, vocabulary, Filters(), held_out=True)
     made.save(tmp_path / "chunk.npz")

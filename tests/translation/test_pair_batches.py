@@ -31,7 +31,7 @@ def filled(rows: list[list[int]], width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("multiple", [1, 4, 8])
 @pytest.mark.parametrize("indices", [[0], [3, 3], range(40), [39, 0, 17]])
-def test_rows(indices, multiple):
+def test_rows_of_token_ids(indices, multiple):
     source, target_in, target = read(list(indices), Lengths(multiple=multiple))
     for array, rows in (
         (source, [[LANGUAGE, *SOURCES[i], 2] for i in indices]),
@@ -47,7 +47,7 @@ def test_rows(indices, multiple):
 
 @pytest.mark.parametrize("longest", [3, 7, 8, 10])
 @pytest.mark.parametrize("multiple", [1, 4])
-def test_what_is_too_long_is_cut_before_the_end_token(longest, multiple):
+def test_long_sequences_are_truncated_and_keep_the_end_token(longest, multiple):
     rows = read(range(40), Lengths(longest, multiple))
     assert all(array.shape[1] == longest for array in rows)
     for i, (source, target_in, target) in enumerate(zip(*rows, strict=True)):
@@ -63,12 +63,12 @@ def test_fixed_length_is_static():
     assert len(list(batches)) == 5
 
 
-def test_no_example_at_all():
+def test_empty_batch():
     for array in read([], Lengths(multiple=4)):
         assert array.shape == (0, 4)
 
 
-def test_fitting_pairs():
+def test_fitting_pairs_selects_pairs_within_the_length():
     kept = fitting_pairs(PAIRS, 10)
     wanted = [i for i in range(40) if len(SOURCES[i]) <= 8 and len(TARGETS[i]) <= 9]
     assert kept.tolist() == wanted
@@ -79,7 +79,7 @@ def test_fitting_pairs():
     )
 
 
-def test_neighbours_by_the_sort_key_are_alike_in_both_lengths():
+def test_sort_key_orders_by_both_lengths():
     order = np.argsort(pair_source(PAIRS, LANGUAGE, Lengths()).sort_key, kind="stable")
     longer = [max(len(SOURCES[i]), len(TARGETS[i])) for i in order]
     assert longer == sorted(longer)
@@ -121,7 +121,7 @@ def test_mixed_batches_are_padded_together():
 
 
 class TwoReplicas:
-    """A strategy of two replicas in one process."""
+    """A fake strategy of two replicas in one process."""
 
     num_replicas_in_sync = 2
 
@@ -144,6 +144,6 @@ def test_replicas_share_a_mixed_batch(window):
 
 
 @pytest.mark.parametrize("arguments", [{"longest": 2}, {"multiple": 0}])
-def test_bad_lengths(arguments):
+def test_invalid_lengths_raise(arguments):
     with pytest.raises(ValueError, match="must be 3 or more tokens"):
         Lengths(**arguments)

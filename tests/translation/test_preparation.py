@@ -27,7 +27,7 @@ def decoded(corpus, split, language):
     ]
 
 
-def test_text_comes_back_from_the_token_files(text, prepared):
+def test_token_files_decode_to_the_text(text, prepared):
     corpus = open_corpus(str(prepared))
     assert corpus.languages == LANGUAGES
     for language, reader in readers(text).items():
@@ -42,15 +42,15 @@ def test_text_comes_back_from_the_token_files(text, prepared):
                 assert list(zip(*corpus.texts(split, language), strict=True)) == expected
 
 
-def test_tokens_are_memory_mapped_and_small(prepared):
+def test_tokens_are_memory_mapped_uint16(prepared):
     pairs = open_corpus(str(prepared)).pairs("train", "fr")
     for side in pairs:
         assert isinstance(side.tokens, np.memmap)
         assert side.tokens.dtype == np.uint16
 
 
-def test_changed_files_are_another_corpus(prepared, tmp_path):
-    """Of the same size, and whichever language or side it is."""
+def test_fingerprint_differs_in_the_changed_part(prepared, tmp_path):
+    """A change of one bit in any language or side changes the fingerprint of that part."""
     folder = copied(prepared, tmp_path)
     found = open_corpus(str(folder)).fingerprint()
     assert found == open_corpus(str(prepared)).fingerprint()
@@ -69,14 +69,16 @@ def test_files_do_not_depend_on_chunks_and_processes(text, prepared, tmp_path):
     assert hashes(tmp_path / "corpus") == hashes(prepared)
 
 
-def test_the_vocabulary_is_learned_from_all_languages(prepared):
+def test_vocabulary_is_trained_on_all_languages(prepared):
     vocabulary = Vocabulary.load(prepared / "vocabulary.model")
     for language in ("en", *LANGUAGES):
         sentence = lines(language, 1, 99)[0].decode()
-        assert len(vocabulary.encode(sentence)) <= len(sentence)  # Bytes would be more.
+        assert len(vocabulary.encode(sentence)) <= len(
+            sentence
+        )  # An encoding as bytes would be longer.
 
 
-def test_the_table(prepared):
+def test_table_shows_counts_per_split(prepared):
     table = prepare(str(prepared), given(prepared), **SETTINGS)
     rows = [line.split() for line in table.splitlines()]
     assert rows[1][:4] == ["pair", "train", "validation", "test"]
@@ -89,7 +91,7 @@ def test_the_table(prepared):
 
 
 def given(prepared):
-    """The readers that a corpus was made by."""
+    """Returns fake readers with the settings that a corpus was prepared with."""
 
     class Same:
         def __init__(self, asked):
@@ -102,7 +104,7 @@ def given(prepared):
     return {language: Same(values) for language, values in asked.items()}
 
 
-def test_bad_lines_are_counted_and_left_out(tmp_path):
+def test_bad_lines_are_counted_and_dropped(tmp_path):
     make(tmp_path / "text", 100)
     english = lines("en", 100, 50)
     french = lines("fr", 100, 50)
@@ -129,7 +131,7 @@ def test_bad_lines_are_counted_and_left_out(tmp_path):
     assert all(train[reason] >= number for reason, number in expected.items())
     assert train["empty"] == 2
     assert splits["train"]["fr"]["read"] == 106
-    # What is held out is measured on, however long it is.
+    # Held-out pairs are kept whatever their number of tokens.
     assert splits["test"]["fr"]["skipped"] == {
         "empty": 2,
         "not UTF-8": 1,
@@ -142,21 +144,21 @@ def test_bad_lines_are_counted_and_left_out(tmp_path):
     assert longest <= 90 < corpus.pairs("test", "fr").source.lengths.max()
 
 
-def test_a_small_corpus_gets_fewer_pieces_and_says_so(text, tmp_path):
+def test_small_corpus_gets_a_smaller_vocabulary_and_reports_it(text, tmp_path):
     table = prepare(str(tmp_path / "corpus"), readers(text), vocabulary_size=64_000)
     size = len(open_corpus(str(tmp_path / "corpus")).vocabulary)
     assert size < 5_000
     assert f"vocabulary: {size:,} pieces (64,000 were requested" in table
 
 
-def test_fewer_pieces_than_the_text_needs(text, tmp_path):
+def test_too_small_vocabulary_raises(text, tmp_path):
     with pytest.raises(ValueError, match="vocabulary of 100 is too small"):
         prepare(str(tmp_path / "corpus"), readers(text), vocabulary_size=100)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_files_of_unequal_length(tmp_path, split):
+def test_files_of_unequal_length_raise(tmp_path, split):
     made = make(tmp_path / "text")
     write(tmp_path / "text" / f"{split}.zh.en", lines("en", 7, 0))
     with pytest.raises(ValueError, match=rf"{split}\.zh\.en ends after 7 lines"):
@@ -169,14 +171,14 @@ def test_files_of_unequal_length(tmp_path, split):
     [([], "no pair in the {} split of 'fr'"), ([b""] * 4, "4 of 4 .*'fr' for {} .*empty")],
 )
 @pytest.mark.parametrize("split", some(["train", "test"], ["test"]))
-def test_a_split_without_pairs(tmp_path, content, why, split):
+def test_empty_split_raises(tmp_path, content, why, split):
     made = make(tmp_path / "text", 60)
     for name in ("en", "fr.gz"):
         write(tmp_path / "text" / f"{split}.fr.{name}", content)
     with pytest.raises(ValueError, match=why.format(split)):
         prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
-    make(tmp_path / "text", 60)  # Mended, it is prepared.
+    make(tmp_path / "text", 60)  # After the fix it is prepared.
     prepare(str(tmp_path / "corpus"), made, **SETTINGS)
     assert len(open_corpus(str(tmp_path / "corpus")).pairs(split, "fr").source) > 0
 
@@ -185,7 +187,7 @@ def test_a_split_without_pairs(tmp_path, content, why, split):
     "change",
     [{"readers": {}}, {"vocabulary_lines": 0}, {"chunk_pairs": 0}, {"processes": -1}],
 )
-def test_arguments_that_cannot_be(text, tmp_path, change):
+def test_invalid_arguments_raise(text, tmp_path, change):
     arguments = {"folder": str(tmp_path / "corpus"), "readers": readers(text), **change}
     with pytest.raises(ValueError, match=next(iter(change))):
         prepare(**arguments)
@@ -193,20 +195,20 @@ def test_arguments_that_cannot_be(text, tmp_path, change):
 
 
 @pytest.mark.parametrize("name", ["en", "", "f/r", "f r", "fr>", "fr\n"])
-def test_names_of_languages_that_cannot_be(text, tmp_path, name):
+def test_invalid_language_names_raise(text, tmp_path, name):
     with pytest.raises(ValueError, match="letters, digits and hyphens.*differ from the source"):
         prepare(str(tmp_path / "corpus"), {name: readers(text)["fr"]})
     assert not list(tmp_path.iterdir())
 
 
-def test_again_does_nothing_but_check(text, prepared):
+def test_second_preparation_only_verifies(text, prepared):
     before = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()}
     prepare(str(prepared), readers(text), **SETTINGS)
     assert {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()} == before
     assert [path.name for path in prepared.parent.iterdir()] == ["corpus"]
 
 
-def test_a_corpus_of_other_settings_is_kept(text, prepared):
+def test_other_settings_raise_and_keep_the_corpus(text, prepared):
     before = hashes(prepared)
     with pytest.raises(
         ValueError, match=r"different inputs:\n  vocabulary_size: 400 there, 300 now"
@@ -215,7 +217,7 @@ def test_a_corpus_of_other_settings_is_kept(text, prepared):
     assert hashes(prepared) == before
 
 
-def test_a_folder_with_something_else_is_kept(text, tmp_path):
+def test_foreign_files_raise_and_are_kept(text, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="contains something other than a prepared corpus"):
         prepare(str(tmp_path), readers(text), **SETTINGS)
@@ -228,7 +230,7 @@ def test_a_folder_with_something_else_is_kept(text, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_a_damaged_byte_is_found(text, prepared, tmp_path):
+def test_flipped_bit_is_detected(text, prepared, tmp_path):
     folder = copied(prepared, tmp_path)
     path = folder / "train.zh.target.tokens.npy"
     content = bytearray(path.read_bytes())
@@ -239,13 +241,13 @@ def test_a_damaged_byte_is_found(text, prepared, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train.fr.source.tokens.npy", "test.zh.target.starts.npy"])
-@pytest.mark.parametrize("spoil", ["cut", "remove", "empty", "junk"])
-def test_a_damaged_token_file_cannot_be_opened(prepared, tmp_path, name, spoil):
+@pytest.mark.parametrize("damage", ["cut", "remove", "empty", "junk"])
+def test_damaged_token_file_raises(prepared, tmp_path, name, damage):
     path = copied(prepared, tmp_path) / name
     content = path.read_bytes()
-    new = {"cut": content[:-2], "remove": b"", "empty": b"", "junk": b"x" * len(content)}[spoil]
+    new = {"cut": content[:-2], "remove": b"", "empty": b"", "junk": b"x" * len(content)}[damage]
     path.write_bytes(new)
-    if spoil == "remove":
+    if damage == "remove":
         path.unlink()
     with pytest.raises(
         ValueError, match=rf"{name} is missing or damaged .*prepare the corpus again"
@@ -253,7 +255,7 @@ def test_a_damaged_token_file_cannot_be_opened(prepared, tmp_path, name, spoil):
         open_corpus(str(path.parent))
 
 
-def test_token_files_of_another_size(prepared, tmp_path):
+def test_token_file_of_another_size_raises(prepared, tmp_path):
     folder = copied(prepared, tmp_path)
     other = (folder / "test.fr.source.tokens.npy").read_bytes()
     (folder / "train.fr.source.tokens.npy").write_bytes(other)
@@ -261,7 +263,7 @@ def test_token_files_of_another_size(prepared, tmp_path):
         open_corpus(str(folder))
 
 
-def test_a_vocabulary_that_does_not_match(prepared, tmp_path):
+def test_vocabulary_of_another_corpus_raises(prepared, tmp_path):
     folder = copied(prepared, tmp_path)
     make(tmp_path / "text", seed=1)
     prepare(str(tmp_path / "other"), readers(tmp_path / "text"), **SETTINGS)
@@ -282,11 +284,11 @@ def test_languages_of_a_prepared_corpus(prepared):
     [
         ("{", r"manifest\.json is damaged .*in another folder"),
         ("[]", r"manifest\.json is damaged .*in another folder"),
-        ('{"seed": 0, "sessions": []}', "is not a prepared corpus"),  # A run's.
+        ('{"seed": 0, "sessions": []}', "is not a prepared corpus"),  # The manifest of a run.
         ('{"format": 0, "vocabulary": {}}', r"manifest\.json was written by another version"),
     ],
 )
-def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
+def test_invalid_manifest_raises(tmp_path, content, message):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         open_corpus(str(tmp_path))
@@ -294,8 +296,8 @@ def test_a_manifest_that_cannot_be_read(tmp_path, content, message):
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
-def test_too_much_that_is_left_out_is_an_error(tmp_path, split, share):
-    """At the limit nothing is said; one pair more is too much."""
+def test_too_many_dropped_pairs_raise(tmp_path, split, share):
+    """At the limit there is no error; one more pair is an error."""
     make(tmp_path / "text", number=100)
     number = int(100 * share)
     asked = {"source": "en", "vocabulary_size": 400, "vocabulary_lines": 1000}
@@ -316,8 +318,8 @@ def test_too_much_that_is_left_out_is_an_error(tmp_path, split, share):
             assert word in str(e.value)
 
 
-def test_utf_16_of_plain_letters_is_no_utf_8(tmp_path):
-    """Byte by byte it is valid UTF-8: letters and null bytes."""
+def test_utf_16_of_ascii_letters_is_detected(tmp_path):
+    """As bytes it is valid UTF-8: letters and null bytes."""
     make(tmp_path / "text", number=100)
     spread = [line.decode().encode("utf-16-le") for line in lines("fr", 100, 1)]
     write(tmp_path / "text" / "train.fr.fr.gz", spread)
@@ -333,7 +335,7 @@ def test_utf_16_of_plain_letters_is_no_utf_8(tmp_path):
         ([b"ba"] * 30, [b"la ne ou que " * 5] * 30, "lengths too different"),
     ],
 )
-def test_lengths_are_looked_at_before_the_work(tmp_path, english, french, reason):
+def test_lengths_are_checked_before_the_vocabulary_is_trained(tmp_path, english, french, reason):
     make(tmp_path / "text", number=100)
     write(tmp_path / "text" / "train.fr.en", [*lines("en", 70, 1), *english])
     write(tmp_path / "text" / "train.fr.fr.gz", [*lines("fr", 70, 1), *french])
@@ -344,8 +346,8 @@ def test_lengths_are_looked_at_before_the_work(tmp_path, english, french, reason
     assert not (tmp_path / "vocabulary.model").exists()
 
 
-def test_what_is_found_after_the_work_keeps_it(tmp_path, monkeypatch):
-    """The sample was lucky: who allows the share gets the corpus without doing it again."""
+def test_work_is_kept_when_too_many_pairs_were_dropped(tmp_path, monkeypatch):
+    """The error appears after tokenization; with a larger `max_dropped` the work is reused."""
     readers = make(tmp_path / "text", number=100)
     write(tmp_path / "text" / "train.fr.en", [*lines("en", 98, 1), b"", b""])
     write(tmp_path / "text" / "train.fr.fr.gz", lines("fr", 100, 1))
@@ -357,6 +359,6 @@ def test_what_is_found_after_the_work_keeps_it(tmp_path, monkeypatch):
             prepare(str(folder), readers, **{**SETTINGS, "vocabulary_size": 280})
     assert not folder.exists()
     assert (tmp_path / "unfinished.corpus").exists()
-    monkeypatch.setattr(Stages, "_sample", None)  # Nothing is read again.
+    monkeypatch.setattr(Stages, "_sample", None)  # The text is not read again.
     given = {**SETTINGS, "vocabulary_size": 280, "filters": Filters(max_dropped=0.02)}
     assert "2 empty" in prepare(str(folder), readers, **given)

@@ -1,4 +1,4 @@
-"""Preparations that fail, are killed, or meet one another."""
+"""Preparations that fail, are killed, or run concurrently."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from mtk.data.translation import stages
 from mtk.data.translation.preparation import prepare
 
 
-def test_a_disk_that_is_full(text, prepared, tmp_path, monkeypatch):
+def test_full_disk_raises_and_work_is_kept(text, prepared, tmp_path, monkeypatch):
     folder = tmp_path / "corpus"
     with monkeypatch.context() as patch:
         patch.setattr(stages, "merge", full)
         with pytest.raises(OSError, match="No space left"):
             prepare(str(folder), readers(text), **SETTINGS)
     assert not folder.exists()
-    monkeypatch.setattr(stages, "train_vocabulary", full)  # It is not learned again.
+    monkeypatch.setattr(stages, "train_vocabulary", full)  # The vocabulary is not trained again.
     prepare(str(folder), readers(text), **SETTINGS)
     assert hashes(folder) == hashes(prepared)
 
@@ -29,7 +29,7 @@ def full(*args, **kwargs):
     raise OSError(28, "No space left on device")
 
 
-def test_another_plan_begins_anew_where_nothing_was_made(text, prepared, tmp_path, monkeypatch):
+def test_other_settings_restart_if_nothing_was_made(text, prepared, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(stages, "train_vocabulary", full)
         with pytest.raises(OSError, match="No space left"):
@@ -39,7 +39,7 @@ def test_another_plan_begins_anew_where_nothing_was_made(text, prepared, tmp_pat
     assert hashes(tmp_path / "corpus") == hashes(prepared)
 
 
-def test_another_text_does_not_go_on(text, tmp_path, monkeypatch):
+def test_changed_text_does_not_continue(text, tmp_path, monkeypatch):
     made = make(tmp_path / "text")
     monkeypatch.setattr(stages, "merge", full)
     for _ in range(2):
@@ -87,7 +87,7 @@ _WAIT = "print(flush=True); sys.stdin.read()"
 
 
 def start(text, folder, at, end=_KILL):
-    """A preparation that is killed, or waits, at a call of a function: module, name, number."""
+    """Starts a preparation that is killed or waits at the n-th call of a function."""
     values = {"tests": str(Path(__file__).parent), "text": str(text), "folder": str(folder)}
     code = _CODE.format(**values, settings=SETTINGS, at=at, end=end)
     pipe = subprocess.PIPE
@@ -96,7 +96,7 @@ def start(text, folder, at, end=_KILL):
     )
 
 
-# Nothing but a plan; a vocabulary; some chunks; more of them; some files of the corpus.
+# After these calls exist: a plan; a vocabulary; some chunks; more chunks; some corpus files.
 MOMENTS = [
     ("stages", "train_vocabulary", 1),
     ("stages", "Packers", 1),
@@ -107,11 +107,11 @@ MOMENTS = [
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_path):
+def test_repeated_kills_do_not_change_the_corpus(text, prepared, tmp_path):
     folder = tmp_path / "corpus"
     for at in MOMENTS:
         process = start(text, folder, at)
-        # The pipe ends with the last process that tokenizes: nobody writes any more.
+        # The pipe closes when the last tokenizing process ends.
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not folder.exists()
@@ -121,7 +121,7 @@ def test_killed_again_and_again_it_comes_to_the_same_bytes(text, prepared, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
-def test_two_at_once(text, tmp_path):
+def test_concurrent_preparation_raises(text, tmp_path):
     process = start(text, tmp_path / "corpus", MOMENTS[0], _WAIT)
     try:
         assert process.stdout.readline()
@@ -132,7 +132,7 @@ def test_two_at_once(text, tmp_path):
         process.communicate()
 
 
-def test_a_lost_process_is_told(text, tmp_path, monkeypatch):
+def test_killed_worker_process_raises(text, tmp_path, monkeypatch):
     original = stages.Packers.pack
     monkeypatch.setattr(stages.Packers, "pack", lambda *args: breaking(original, *args))
     with pytest.raises(
@@ -151,7 +151,7 @@ def breaking(original, packers, *args):
         yield number
 
 
-def test_what_others_have_put_where_a_preparation_works_stays(text, tmp_path, monkeypatch):
+def test_foreign_files_in_the_temporary_folder_are_kept(text, tmp_path, monkeypatch):
     def fail(*_, **__):
         (tmp_path / "unfinished.corpus" / "notes").write_text("mine")
         raise ValueError("bad text")

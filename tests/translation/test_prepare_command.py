@@ -23,7 +23,7 @@ def _no_configuration():
 
 @pytest.fixture
 def text(tmp_path):
-    """Small files under the names that the configuration of Multi30k expects."""
+    """Small files with the names that the configuration of Multi30k expects."""
     folder = tmp_path / "text"
     folder.mkdir()
     for name in NAMES.values():
@@ -50,7 +50,7 @@ def test_help_is_complete_and_needs_no_tensorflow():
         assert flag in done.stdout
 
 
-def test_shipped_configuration(text, tmp_path, capsys):
+def test_shipped_configuration_prepares(text, tmp_path, capsys):
     folder = tmp_path / "made" / "corpus"
     given = flags(text, f"--out={folder}", "--gin.preparation.prepare.vocabulary_size=500")
     for _ in range(2):  # The second time there is nothing to do.
@@ -61,7 +61,7 @@ def test_shipped_configuration(text, tmp_path, capsys):
     assert open_corpus(str(folder)).languages == ("de", "fr")
 
 
-def test_folder_of_the_configuration(text, tmp_path, capsys):
+def test_folder_given_in_the_configuration(text, tmp_path, capsys):
     given = flags(text, f"--gin.folder={str(tmp_path / 'corpus')!r}")
     assert prepare.main(given) == 0
     assert "4,000 were requested" in capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_folder_of_the_configuration(text, tmp_path, capsys):
         (["--gin_file=configs/none.gin"], "no config file"),
     ],
 )
-def test_bad_input_is_one_message_without_traceback(text, tmp_path, capsys, more, message):
+def test_bad_input_prints_one_message_without_traceback(text, tmp_path, capsys, more, message):
     assert prepare.main(flags(text, f"--out={tmp_path / 'corpus'}", *more)) == 2
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")]
@@ -86,7 +86,7 @@ def test_bad_input_is_one_message_without_traceback(text, tmp_path, capsys, more
     assert not (tmp_path / "corpus").exists()
 
 
-def test_without_configuration(capsys):
+def test_missing_configuration(capsys):
     assert prepare.main(["translation"]) == 2
     assert "does not set 'folder'" in capsys.readouterr().err
 
@@ -97,7 +97,7 @@ def test_unknown_data_set(capsys):
     assert "invalid choice: 'mnist'" in capsys.readouterr().err
 
 
-# As a terminal does: all processes get it, after the first chunk.
+# As a terminal does: all processes receive SIGINT, after the first chunk.
 STOPPED = """
 import os, signal
 from mtk import flags, prepare
@@ -117,7 +117,7 @@ flags.exit_with(prepare.main)
 
 
 @pytest.mark.slow
-def test_stopped_by_the_keyboard(text, tmp_path):
+def test_keyboard_interrupt(text, tmp_path):
     for language in ("en", "de", "fr"):
         write(text / f"train.{language}.gz", lines(language.replace("de", "zh"), 600, 0))
     given = flags(text, f"--out={tmp_path / 'corpus'}", "--gin.preparation.prepare.chunk_pairs=50")
@@ -131,7 +131,7 @@ def test_stopped_by_the_keyboard(text, tmp_path):
     assert prepare.main(given) == 0
 
 
-def test_the_papers_pairs(tmp_path, capsys):
+def test_language_pairs_of_the_paper(tmp_path, capsys):
     """Files with the names that the configuration of WMT expects."""
     text = (CONFIGS / "prepare_wmt.gin").read_text()
     for name in re.findall(r"\['(.+\.parquet)'\]", text):

@@ -11,7 +11,7 @@ from mtk.data.translation.filters import Filters
 from mtk.data.translation.readers import LineFiles, ParquetFiles, TFDSTranslation, TSVFiles
 
 SPLITS = ("train", "validation", "test")
-# What Unicode calls line ends, and a sentence may hold.
+# Line ends according to Unicode, which may occur within a sentence.
 SEPARATORS = "a\u2028b\x85c\x0bd\x1ce".encode()
 
 
@@ -25,7 +25,7 @@ ENCODINGS = ("latin-1", "utf-16-le", "utf-16-be")
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "parquet"])
-def test_remedy_for_another_encoding_can_be_typed(tmp_path, encoding):
+def test_error_suggests_a_flag_for_another_encoding(tmp_path, encoding):
     if encoding == "parquet":
         parquet_file(tmp_path / "t", [{"en": "a\0", "fr": "b"}])
         reader, said = (
@@ -48,7 +48,7 @@ def test_line_files(tmp_path, suffix, end):
     english = [b"one", b"", SEPARATORS, b" four ", b"\xff"]
     french = [b"un", b"deux", b"trois", b"quatre", b"cinq"]
     for name, content in (("t.en", english), ("t.fr", french)):
-        text = end.join(content)  # The last line has no end.
+        text = end.join(content)  # The last line has no line end.
         (tmp_path / f"{name}{suffix}").write_bytes(gzip.compress(text) if suffix else text)
     reader = line_files(tmp_path, [(f"t.en{suffix}", f"t.fr{suffix}")])
     for _ in range(2):
@@ -60,7 +60,7 @@ def test_line_files(tmp_path, suffix, end):
     "encoding", ["latin-1", "cp1252", "utf-16", "UTF8", "utf-8-sig", "gb18030"]
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_other_encodings_become_utf8(tmp_path, encoding, suffix):
+def test_other_encodings_are_converted_to_utf8(tmp_path, encoding, suffix):
     text = "café\r\n\nété\n"
     for name in ("t.en", "t.fr"):
         content = text.encode(encoding)
@@ -76,8 +76,8 @@ def test_other_encodings_become_utf8(tmp_path, encoding, suffix):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-def test_a_file_that_is_marked_tells_its_encoding(tmp_path, encoding):
-    text = "Ċafé\nété\n"  # The first letter holds a byte that ends lines.
+def test_byte_order_mark_sets_the_encoding(tmp_path, encoding):
+    text = "Ċafé\nété\n"  # The UTF-16 code of the first letter contains the byte of a line end.
     (tmp_path / "t.en").write_text(text, encoding="utf-8")
     (tmp_path / "t.fr.gz").write_bytes(gzip.compress(text.encode(encoding)))
     expected = [("Ċafé".encode(),) * 2, ("été".encode(),) * 2]
@@ -85,7 +85,7 @@ def test_a_file_that_is_marked_tells_its_encoding(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_sides_of_different_encodings_are_named_where_their_lines_differ(tmp_path, encoding):
+def test_sides_of_different_encodings_raise(tmp_path, encoding):
     (tmp_path / "t.en").write_text("a\nb\n", encoding="utf-8")
     (tmp_path / "t.fr").write_text("Ċafé\nb\n", encoding=encoding)
     names = [("t.en", "t.fr")]
@@ -99,7 +99,7 @@ def test_sides_of_different_encodings_are_named_where_their_lines_differ(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"a\n\xff\n", b"\x80"])
-def test_a_file_of_another_encoding_is_named(tmp_path, content):
+def test_error_names_the_file_of_another_encoding(tmp_path, content):
     (tmp_path / "t").write_bytes(content)
     reader = LineFiles(*[[("t", "t")]] * 3, str(tmp_path), "ascii")
     with pytest.raises(ValueError, match=r"/t is not ascii"):
@@ -108,7 +108,7 @@ def test_a_file_of_another_encoding_is_named(tmp_path, content):
         LineFiles(*[[("t", "t")]] * 3, str(tmp_path), "asci")
 
 
-def test_several_line_files_follow_one_another(tmp_path):
+def test_several_line_files_are_concatenated(tmp_path):
     for name in ("1.en", "1.fr", "2.en", "2.fr"):
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + name.encode() + b"\n")
     reader = line_files(tmp_path, [("2.en", "2.fr"), ("1.en", "1.fr")])
@@ -118,7 +118,7 @@ def test_several_line_files_follow_one_another(tmp_path):
 
 
 @pytest.mark.parametrize(("english", "french"), [(3, 5), (5, 3), (0, 1)])
-def test_line_files_of_unequal_length(tmp_path, english, french):
+def test_line_files_of_unequal_length_raise(tmp_path, english, french):
     (tmp_path / "t.en").write_bytes(b"x\n" * english)
     (tmp_path / "t.fr").write_bytes(b"x\n" * french)
     reader = line_files(tmp_path, [("t.en", "t.fr")])
@@ -128,27 +128,29 @@ def test_line_files_of_unequal_length(tmp_path, english, french):
         list(reader.pairs("train"))
 
 
-def test_a_longer_file_is_not_read_to_its_end(tmp_path):
-    """A gzip file of a kilobyte may have a million lines, and one of a gigabyte more."""
+def test_longer_file_is_not_read_to_its_end(tmp_path):
+    """A gzip file of a kilobyte may contain a million lines."""
     (tmp_path / "t.en").write_bytes(b"x\n")
-    (tmp_path / "t.fr").write_bytes(b"x\n" * 3 + b"x" * 2_000_000)  # Reading on would fail.
+    (tmp_path / "t.fr").write_bytes(
+        b"x\n" * 3 + b"x" * 2_000_000
+    )  # Reading on would raise another error.
     reader = line_files(tmp_path, [("t.en", "t.fr")])
     with pytest.raises(ValueError, match=r"t\.en ends after 1 line, but .*t\.fr has more"):
         list(reader.pairs("train"))
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file_raises(tmp_path):
     with pytest.raises(ValueError, match=r"no file 't\.en' in '.*' for train"):
         line_files(tmp_path, [("t.en", "t.fr")])
 
 
-def test_a_pattern_without_a_match(tmp_path):
+def test_pattern_without_a_match_raises(tmp_path):
     (tmp_path / "v.tsv").write_bytes(b"a\tb\n")
     with pytest.raises(ValueError, match=r"no file 't\*\.tsv' in '.*' for train"):
         TSVFiles(["t*.tsv"], ["v.tsv"], ["v.tsv"], str(tmp_path))
 
 
-def test_no_file_at_all(tmp_path):
+def test_empty_list_of_files_raises(tmp_path):
     with pytest.raises(ValueError, match="'train' needs at least one file"):
         line_files(tmp_path, [])
 
@@ -156,7 +158,7 @@ def test_no_file_at_all(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"no archive", gzip.compress(b"a\n" * 999)[:-9]], ids=["no archive", "cut short"]
 )
-def test_a_damaged_archive(tmp_path, content):
+def test_damaged_gzip_file_raises(tmp_path, content):
     (tmp_path / "t.en.gz").write_bytes(content)
     (tmp_path / "t.fr.gz").write_bytes(gzip.compress(b"a\n" * 999))
     reader = line_files(tmp_path, [("t.en.gz", "t.fr.gz")])
@@ -199,8 +201,8 @@ def test_parquet(tmp_path):
     assert next(turned.pairs("test")) == ("é0".encode(), b"e0")
 
 
-def test_parquet_calls_text_what_is_none(tmp_path):
-    """What is left out is counted by those who prepare; the reader gives the bytes."""
+def test_parquet_returns_invalid_utf8_as_bytes(tmp_path):
+    """Invalid text is returned as it is: the preparation counts and drops it."""
     sides = [pa.array([text], pa.binary()).view(pa.string()) for text in (b"a", b"caf\xe9")]
     column = pa.StructArray.from_arrays(sides, ["en", "fr"])
     parquet.write_table(pa.table({"translation": column}), tmp_path / "t")
@@ -208,21 +210,21 @@ def test_parquet_calls_text_what_is_none(tmp_path):
     assert list(reader.pairs("train")) == [(b"a", b"caf\xe9")]
 
 
-def test_parquet_without_the_language(tmp_path):
+def test_parquet_without_the_language_raises(tmp_path):
     parquet_file(tmp_path / "t", [{"en": "a", "fr": "b"}])
     reader = ParquetFiles(*[["t"]] * 3, target="de", folder=str(tmp_path))
     with pytest.raises(ValueError, match=r"'translation' with 'en' and 'de'.*\['en', 'fr'\]"):
         list(reader.pairs("train"))
 
 
-def test_parquet_without_the_column(tmp_path):
+def test_parquet_without_the_column_raises(tmp_path):
     parquet.write_table(pa.table({"en": ["a"], "fr": ["b"]}), tmp_path / "t")
     reader = ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path))
     with pytest.raises(ValueError, match=r"It has the columns \['en', 'fr'\]"):
         list(reader.pairs("train"))
 
 
-def test_what_is_no_parquet(tmp_path):
+def test_invalid_parquet_raises(tmp_path):
     (tmp_path / "t").write_bytes(b"PAR1 but no more")
     reader = ParquetFiles(*[["t"]] * 3, target="fr", folder=str(tmp_path))
     with pytest.raises(ValueError, match="t is not a Parquet file, or it is damaged"):
@@ -232,7 +234,7 @@ def test_what_is_no_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("module", "extra"), [("pyarrow", "parquet"), ("tensorflow_datasets", "tfds")]
 )
-def test_what_is_not_installed(monkeypatch, tmp_path, module, extra):
+def test_missing_packages_raise(monkeypatch, tmp_path, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     parquet_file(tmp_path / "t", [{"en": "a", "fr": "b"}])
     readers = {
@@ -245,7 +247,7 @@ def test_what_is_not_installed(monkeypatch, tmp_path, module, extra):
 
 @pytest.fixture(scope="module")
 def tfds_folder(tmp_path_factory):
-    """A real data set in TFDS' format, of several shards, built without a network."""
+    """A data set in TFDS' format with several shards, built offline."""
     tfds = pytest.importorskip("tensorflow_datasets")
 
     class TinyTranslate(tfds.core.GeneratorBasedBuilder):
@@ -274,15 +276,15 @@ def test_tfds(tfds_folder):
         expected = {(f"{split} {i}".encode(), f"é {split} {i}".encode()) for i in range(40)}
         found = list(reader.pairs(split))
         assert {*found} == expected
-        assert list(reader.pairs(split)) == found  # The same order each time.
+        assert list(reader.pairs(split)) == found  # The order is the same each time.
     assert reader.asked()["name"] == "tiny_translate/1.0.0"
 
 
-def test_a_part_of_a_tfds_split(tfds_folder):
+def test_slice_of_a_tfds_split(tfds_folder):
     reader = TFDSTranslation("tiny_translate", "fr", test="train[:25%]", data_dir=tfds_folder)
     assert list(reader.pairs("test")) == list(reader.pairs("train"))[:10]
 
 
-def test_a_language_that_tfds_lacks(tfds_folder):
+def test_tfds_without_the_language_raises(tfds_folder):
     with pytest.raises(ValueError, match="no language 'de'. It has: en, fr"):
         TFDSTranslation("tiny_translate", "de", data_dir=tfds_folder).asked()

@@ -7,7 +7,7 @@ IDS = [[5, 6, 7], [], [65_535], [8, 9], []]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-def test_what_is_packed_comes_back(dtype):
+def test_pack_round_trip(dtype):
     packed = pack(IDS, dtype)
     assert packed.tokens.dtype == dtype
     assert len(packed) == len(IDS)
@@ -25,11 +25,11 @@ def test_padded_equals_padding_one_by_one(length):
     assert rows.tolist() == [(ids[i] + [0] * length)[:length] for i in indices]
 
 
-def test_no_row():
+def test_zero_rows():
     assert pack(IDS).padded(np.zeros(0, np.int64), 4).shape == (0, 4)
 
 
-def test_no_sequence():
+def test_zero_sequences():
     assert len(pack([])) == 0
 
 
@@ -40,17 +40,17 @@ def test_memory_mapped(tmp_path):
 
 
 @pytest.mark.parametrize("index", [-1, 5])
-def test_an_index_outside(index):
+def test_index_out_of_range_raises(index):
     with pytest.raises(IndexError, match=r"0 \.\.\. 4"):
         pack(IDS)[index]
 
 
 @pytest.mark.parametrize("starts", [[0, 3], [1, 4], [0, 5]])
-def test_starts_that_do_not_fit(starts):
+def test_invalid_starts_raise(starts):
     with pytest.raises(ValueError, match="from 0 to 4"):
         Sequences(np.zeros(4, np.int32), np.array(starts))
 
 
-def test_shapes_that_do_not_fit():
+def test_invalid_shapes_raise():
     with pytest.raises(ValueError, match="Received shapes"):
         Sequences(np.zeros((2, 2), np.int32), np.array([0, 4]))

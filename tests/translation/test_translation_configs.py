@@ -12,7 +12,7 @@ from tests.quick import some
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = sorted((CONFIGS / "combiners").glob("*.gin"))
-# By default the refusal.
+# Combiners that run by default: one that is refused.
 QUICK = [CONFIGS / "combiners" / "mgda_representation.gin"]
 PAIRS = {"fr_zh": ("fr", "zh"), "fr_de": ("fr", "de"), "fr_ro": ("fr", "ro")}
 
@@ -35,7 +35,9 @@ def test_every_combiner_steps(overlay, corpus):
     rates = ast.literal_eval(config.bindings()["translation.Translation.sampling_rates"])
     small = {"num_layers": 1, "width": 8, "feed_forward_width": 8, "num_heads": 1}
     workload = Translation(lambda: corpus, rates, Lengths(12, fixed=True), **small)
-    batches = workload.train(12, 1, seed=0)  # Six for each language: some methods take thirds.
+    batches = workload.train(
+        12, 1, seed=0
+    )  # Six per language: some methods compare thirds of a batch.
     mixed = overlay.stem == "proportional_sampling"
     assert isinstance(batches.element_spec, tuple if mixed else dict)
     model = mtk.MultiTaskModel(workload.network(0), workload.tasks, combiner)
@@ -50,12 +52,12 @@ def test_every_combiner_steps(overlay, corpus):
     assert all(0 < logs[f"{language}_loss"][0] < 20 for language in ("fr", "de"))
     after = model.network.trainable_variables
     moved = [(old != new.numpy()).any() for old, new in zip(before, after, strict=True)]
-    # A subset of the tasks leaves the heads of the others.
+    # A subset of the tasks leaves the heads of the other tasks unchanged.
     assert any(moved) if overlay.stem == "task_subset" else all(moved)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_the_papers_settings(pair):
+def test_settings_of_the_paper(pair):
     text = config.parse([CONFIGS / f"translation_{pair}.gin"], ["folder = 'nowhere'"])
     values = {name: value.strip("'") for name, value in config.bindings().items()}
     network = "translation.Translation."
@@ -76,7 +78,7 @@ def test_the_papers_settings(pair):
     assert f"languages = {PAIRS[pair]}" in text
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_missing_folder_raises(tmp_path):
     config.parse([CONFIGS / "translation_multi30k.gin"], [f"folder = '{tmp_path / 'none'}'"])
     with pytest.raises((ValueError, OSError), match="none") as caught:
         config.bound(experiment.run, ["run_dir"], experiment.check)()
@@ -84,7 +86,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_cldr_trains_from_its_config(tmp_path):
+def test_cldr_config_trains(tmp_path):
     small = [
         "cldr.cldr_corpus.num_train = 400",
         "cldr.cldr_corpus.num_validation = 10",

@@ -1,4 +1,4 @@
-"""What a finished run of translation leaves for others, and what it reaches there."""
+"""The exports and results of a finished translation run."""
 
 import functools
 import json
@@ -19,8 +19,8 @@ from mtk.export.loading import load_translator
 from mtk.workloads import Translation
 from tests.quick import slow
 
-# `decoding/test_served.py` exports and translates by default, `serving/test_evaluate_command.py`
-# evaluates a run.
+# By default, `decoding/test_served.py` covers exports and translation, and
+# `serving/test_evaluate_command.py` the evaluation of a run.
 pytestmark = pytest.mark.slow
 
 SIZE = {"num_layers": 1, "width": 32, "feed_forward_width": 64, "num_heads": 2, "dropout": 0.0}
@@ -54,14 +54,14 @@ def finished(make, tmp_path_factory):
     return folder, run(make, folder, training, optimization=adam, logging=never)
 
 
-def test_a_run_reports_every_figure_by_language(finished):
+def test_result_has_every_metric_by_language(finished):
     folder, result = finished
     assert json.loads((folder / "result.json").read_text()) == result
     for split in ("validation", "test"):
         tasks = result[split]["tasks"]
         for figures in tasks.values():
             assert figures.keys() == {"loss", "cross_entropy", "error", "bleu"}
-            # Smoothing keeps the loss up.
+            # Label smoothing increases the loss.
             assert 0 < figures["cross_entropy"] < figures["loss"]
         losses = [tasks[language]["loss"] for language in ("fr", "de")]
         assert result[split]["loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
@@ -76,7 +76,7 @@ def test_a_run_reports_every_figure_by_language(finished):
         slow(("model.keras", "test")),
     ],
 )
-def test_every_export_reaches_what_the_run_recorded(make, finished, name, split):
+def test_every_export_reproduces_the_metrics_of_the_run(make, finished, name, split):
     folder, result = finished
     figures = evaluation.evaluate(make, folder / name, split)
     for language, recorded in result[split]["tasks"].items():
@@ -87,7 +87,7 @@ def test_every_export_reaches_what_the_run_recorded(make, finished, name, split)
     assert result["signatures"]["fr/bleu"] in evaluation.described(figures)
 
 
-def test_a_run_folder_is_evaluated_by_what_it_serves(finished, tmp_path, capsys):
+def test_run_folder_is_evaluated_by_its_ids_export(finished, tmp_path, capsys):
     folder, result = finished
     (tmp_path / "toy.gin").write_text(CONFIG)
     assert evaluate.main([f"--saved_model={folder}", f"--gin_file={tmp_path / 'toy.gin'}"]) == 0
@@ -98,7 +98,7 @@ def test_a_run_folder_is_evaluated_by_what_it_serves(finished, tmp_path, capsys)
     assert f"  fr/bleu: {result['signatures']['fr/bleu']}" in shown.splitlines()
 
 
-def test_the_network_alone_gives_losses(make, finished):
+def test_network_export_gives_losses_only(make, finished):
     folder, result = finished
     figures = evaluation.evaluate(make, folder / "saved_model", "test")
     assert figures["loss"] == pytest.approx(result["test"]["loss"], abs=1e-5)
@@ -110,7 +110,7 @@ def test_the_network_alone_gives_losses(make, finished):
     ("what", "languages"),
     [("", "('de', 'fr')"), ("saved_model", "('fr',)"), ("model.keras", "('fr',)")],
 )
-def test_a_corpus_of_another_vocabulary_is_refused(finished, tmp_path, capsys, what, languages):
+def test_corpus_with_another_vocabulary_is_refused(finished, tmp_path, capsys, what, languages):
     folder, _ = finished
     (tmp_path / "toy.gin").write_text(f"{CONFIG}\ntoy.toy_corpus.languages = {languages}\n")
     flags = [f"--saved_model={folder / what}", f"--gin_file={tmp_path / 'toy.gin'}"]
@@ -121,14 +121,14 @@ def test_a_corpus_of_another_vocabulary_is_refused(finished, tmp_path, capsys, w
     assert "error: The vocabulary of the network differs from that of the corpus" in shown.err
 
 
-def test_the_training_split_has_losses_only(make, finished):
+def test_training_split_has_no_bleu(make, finished):
     folder, _ = finished
     figures = evaluation.evaluate(make, folder / "saved_model_ids", "train")
     assert figures["tasks"]["de"].keys() == {"loss", "cross_entropy", "error"}
 
 
-def test_ids_and_text_agree(make, finished):
-    """The tokens of a text, searched with and turned into text again, are its translation."""
+def test_ids_and_text_exports_agree(make, finished):
+    """Decoded ids of the `ids` export equal the translation of the `text` export."""
     folder, _ = finished
     vocabulary = make().corpus.vocabulary
     source = [[vocabulary.language_id("de"), *vocabulary.encode("three one four"), 2]]
@@ -139,7 +139,7 @@ def test_ids_and_text_agree(make, finished):
 
 
 @pytest.mark.slow
-def test_a_run_on_two_replicas_exports_the_same(tmp_path):
+def test_exports_of_two_replicas_reproduce_the_metrics(tmp_path):
     command = [
         sys.executable,
         Path(__file__).parent / "replicated_translation.py",

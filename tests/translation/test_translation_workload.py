@@ -25,7 +25,7 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def make(corpus):
-    """A factory of workloads on one corpus."""
+    """Returns a factory of workloads on one corpus."""
     return functools.partial(Translation, lambda: corpus, **SMALL)
 
 
@@ -51,14 +51,14 @@ def test_equal_shares_by_default(make, corpus):
 
 
 @pytest.mark.parametrize("rates", [(0.3, 0.7), {"de": 0.7, "fr": 0.3}])
-def test_sampling_rates_mix(make, rates):
+def test_sampling_rates_mix_languages_in_a_batch(make, rates):
     batches = read(make(sampling_rates=rates).train(8, 20, seed=3))
     shares = [np.bincount(ids, minlength=2).tolist() for _, _, ids in batches]
     assert shares == task_counts([0.3, 0.7], 8, 20, 3).tolist()
 
 
-def test_batches_are_what_the_corpus_says(make, corpus):
-    """Source and target of a row mean the same, in the language that the row asks for."""
+def test_batches_contain_pairs_of_the_corpus(make, corpus):
+    """A row's target is the translation of its source into the row's language."""
     decode = corpus.vocabulary.decode
     names = {corpus.vocabulary.language_id(name): name for name in corpus.languages}
     for x, y, _ in read(make(sampling_rates=(0.5, 0.5), window=5).train(10, 10, seed=0)):
@@ -71,13 +71,13 @@ def test_batches_are_what_the_corpus_says(make, corpus):
 @pytest.mark.parametrize(
     ("rates", "window", "first_step"), [slow((None, 1, 6)), slow((None, 3, 1)), ((0.5, 0.5), 3, 4)]
 )
-def test_training_resumes_with_the_tail(make, rates, window, first_step):
+def test_training_resumes_at_first_step(make, rates, window, first_step):
     workload = make(sampling_rates=rates, window=window)
     whole, tail = (read(workload.train(6, 8, 2, first)) for first in (0, first_step))
     tf.nest.map_structure(np.testing.assert_array_equal, tail, whole[first_step:])
 
 
-def test_long_pairs_are_left_out_in_training_and_cut_in_evaluation(corpus):
+def test_long_pairs_are_dropped_in_training_and_truncated_in_evaluation(corpus):
     short = Translation(lambda: corpus, lengths=Lengths(7, 1), **SMALL)
     assert 0 < short.num_train < 401
     counts = [
@@ -91,7 +91,7 @@ def test_long_pairs_are_left_out_in_training_and_cut_in_evaluation(corpus):
     assert sum(len(ids) for _, _, ids in read(short.train_evaluation(16))) == sum(counts)
 
 
-def test_fixed_length_for_both_kinds(make):
+def test_fixed_length_of_mixed_and_per_task_batches(make):
     lengths = Lengths(16, fixed=True)
     for rates in (None, (0.5, 0.5)):
         batches = make(sampling_rates=rates, lengths=lengths).train(8, 2, 0)
@@ -100,26 +100,26 @@ def test_fixed_length_for_both_kinds(make):
 
 
 @pytest.mark.parametrize("rates", [(0.5,), (0.2, 0.3, 0.5), {"fr": 1.0}, {"fr": 0.5, "zh": 0.5}])
-def test_rates_for_other_languages(make, rates):
+def test_rates_for_other_languages_raise(make, rates):
     with pytest.raises(ValueError, match=r"one number for each language, \['fr', 'de'\]"):
         make(sampling_rates=rates)
 
 
-def test_no_pair_is_short_enough():
+def test_too_short_limit_raises():
     with pytest.raises(ValueError, match="No training pair of 'fr' has at most 4 tokens"):
         Translation(lambda: toy_corpus(words=(4, 7)), lengths=Lengths(4), **SMALL)
 
 
-def test_without_sacrebleu_nothing_begins(make, monkeypatch):
+def test_missing_sacrebleu_raises(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(ImportError, match=r"\[translation\]"):
         make()
 
 
-def test_a_corpus_is_known_by_its_vocabulary_its_sizes_and_its_contents(make):
+def test_fingerprint_covers_vocabulary_sizes_and_contents(make):
     found = make().fingerprint()
     assert found == make().fingerprint()
-    assert toy_corpus().fingerprint() == found  # Of a corpus that was made anew, too.
+    assert toy_corpus().fingerprint() == found  # Also equal for a corpus that was made again.
     assert found["train.fr"].startswith("200 pairs of ")
     fewer = toy_corpus(sizes=(200, 30, 19)).fingerprint()
     assert [name for name in found if found[name] != fewer[name]] == ["test.fr", "test.de"]
@@ -153,14 +153,14 @@ def finished(make, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_reports_every_figure_by_language(finished):
+def test_result_has_every_metric_by_language(finished):
     folder, result = finished
     assert json.loads((folder / "result.json").read_text()) == result
     for split in ("validation", "test"):
         for language in ("fr", "de"):
             figures = result[split]["tasks"][language]
             assert figures.keys() == {"loss", "cross_entropy", "error", "bleu"}
-            # Smoothing keeps the loss up.
+            # Label smoothing increases the loss.
             assert 0 < figures["cross_entropy"] < figures["loss"]
             assert 0 <= figures["error"] < 60
             assert 0 <= figures["bleu"] <= 100 + 1e-9
@@ -169,21 +169,21 @@ def test_a_run_reports_every_figure_by_language(finished):
 
 
 @pytest.mark.slow
-def test_selection_is_by_the_mean_loss(finished):
+def test_loss_is_the_mean_over_languages(finished):
     _, result = finished
     losses = [result["validation"]["tasks"][language]["loss"] for language in ("fr", "de")]
     assert result["validation"]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 @pytest.mark.slow
-def test_it_learns_to_translate(finished):
-    """Word by word in one language, backwards in the other."""
+def test_network_learns_to_translate(finished):
+    """Translated word by word in one language, in reverse order in the other."""
     _, result = finished
     assert result["test"]["tasks"]["fr"]["bleu"] > 30
 
 
-def test_metrics_against_their_definition(make):
-    """Cross-entropy and error over all tokens of a language, by NumPy."""
+def test_metrics_equal_their_definition(make):
+    """Cross-entropy and error over all tokens of a language, against NumPy."""
     workload = make(dropout=0.0)
     model = mtk.MultiTaskModel(workload.network(0), workload.tasks)
     model.compile()
@@ -208,8 +208,8 @@ def test_metrics_against_their_definition(make):
 
 
 @pytest.mark.slow
-def test_a_mixed_and_a_shared_batch_hold_the_same(make):
-    """Half and half, both kinds read the same pairs, and so have the same losses."""
+def test_mixed_and_per_task_batches_give_the_same_losses(make):
+    """With equal rates, mixed and per-task batches contain the same pairs, hence equal losses."""
     network = make(dropout=0.0).network(0)
     losses = []
     for rates in (None, (0.5, 0.5)):

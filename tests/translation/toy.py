@@ -1,4 +1,4 @@
-"""A language of numbers, translated word by word: a corpus that needs no training to be known."""
+"""A toy corpus of spelled-out digits, translated word by word."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def toy_corpus(
     sizes: tuple[int, int, int] = (200, 30, 20),
     words: tuple[int, int] = (1, 7),
 ) -> Corpus:
-    """Makes a corpus whose languages have phrases of their own, and not as many of them."""
+    """Makes a corpus whose languages have different phrases, and different numbers of them."""
     lines = {
         split: {
             language: phrases(size + k, words, seed=10 * s + k)
