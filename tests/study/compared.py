@@ -1,4 +1,4 @@
-"""The model and the data that tests of comparisons compare."""
+"""The model and the data that tests of comparisons use."""
 
 import keras
 import numpy as np

@@ -18,7 +18,7 @@ def _no_configuration():
 
 @pytest.fixture
 def make_study():
-    """A factory of a small study: two methods at two learning rates."""
+    """Returns a factory of a small study: two methods at two learning rates."""
 
     def make(**changes):
         given = {
@@ -39,7 +39,7 @@ def make_study():
 
 @pytest.fixture
 def make_sweep(make_study, tmp_path):
-    """A factory of a sweep of that study; its folder is `tmp_path / "study"`."""
+    """Returns a factory of a sweep of that study; its folder is `tmp_path / "study"`."""
 
     def make(retry_failed=False, only=(), **changes):
         folders = [ROOT / "configs"]

@@ -1,4 +1,4 @@
-"""Engines whose runs are lines of Python, to try out what a sweep does with them."""
+"""Engines with fake runs, to test sweeps."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from mtk.study.engines import Engine
 
 
 def finish(folder, run, status="finished", losses=(0.5, 0.25)):
-    """Leaves behind what a run does."""
+    """Writes the files of a run that ended."""
     tasks = {name: {"loss": loss} for name, loss in zip(("left", "right"), losses, strict=True)}
     result = {"status": status, "steps": 4, "validation": {"tasks": tasks}}
     run_dir = StudyFolder(folder).run_dir(run)
@@ -18,7 +18,7 @@ def finish(folder, run, status="finished", losses=(0.5, 0.25)):
 
 
 def pause(folder, run, step, losses=(0.5, 0.25), **further):
-    """Leaves behind what a run does that pauses."""
+    """Writes the files of a run that pauses."""
     tasks = {name: {"loss": loss} for name, loss in zip(("left", "right"), losses, strict=True)}
     path = StudyFolder(folder).run_dir(run) / "rungs" / f"{step}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,17 +27,17 @@ def pause(folder, run, step, losses=(0.5, 0.25), **further):
 
 
 def save(folder, run):
-    """Leaves behind another checkpoint."""
+    """Writes another checkpoint."""
     checkpoints = StudyFolder(folder).run_dir(run) / "checkpoints"
     (checkpoints / f"{len(list(checkpoints.glob('0*'))):06}-step-1").mkdir(parents=True)
 
 
 class FakeEngine(Engine):
-    """Runs that end at the next look, as `outcome` says.
+    """Runs that end at the next `wait`, with the result of `outcome`.
 
     Args:
-        outcome: Called with the folder, the run and how often it was started.
-        slots: As of any engine.
+        outcome: Called with the folder, the run and the number of times that it was started.
+        slots: As in any engine.
     """
 
     def __init__(self, outcome=None, slots=2):

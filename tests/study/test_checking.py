@@ -1,4 +1,4 @@
-"""What is built before the first run of a study."""
+"""Runs that are built before a study starts, to detect errors."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from tests.quick import some
 RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
 
-def met(runs):
+def values_of(runs):
     return {
         (run.method, name, repr(value))
         for run in runs
@@ -22,15 +22,15 @@ def met(runs):
 
 
 @pytest.mark.parametrize("sizes", list(itertools.product((1, 2, 5), repeat=3)))
-def test_every_value_of_every_method_is_met_by_few_runs(make_sweep, sizes):
+def test_few_runs_cover_every_value_of_every_method(make_sweep, sizes):
     rates, decays, seeds = sizes
     grid = {RATE: [0.1 * k for k in range(1, rates + 1)], DECAY: [0.1 * k for k in range(decays)]}
     runs = make_sweep(grid=grid, seeds=range(seeds)).runs
     chosen = list(covering(runs, []))
-    assert met(chosen) == met(runs)
+    assert values_of(chosen) == values_of(runs)
     assert len(chosen) <= 2 * (rates + decays + seeds - 2)
     assert [run.method for run in chosen[:1]] == ["static_weights"]
-    # What has begun is known to be right.
+    # Runs that have begun are known to be valid.
     assert list(covering(runs, chosen)) == []
     known = [run for run in runs if run.method == "gradnorm"]
     assert {run.method for run in covering(runs, known)} == {"static_weights"}
@@ -38,7 +38,7 @@ def test_every_value_of_every_method_is_met_by_few_runs(make_sweep, sizes):
 
 @pytest.fixture
 def built(monkeypatch):
-    """The texts that would be built, and what is said of them."""
+    """Records the runs that would be built; those with a learning rate of 0.3 fail."""
     found = []
 
     def outcomes(runs, begun, further):
@@ -51,7 +51,7 @@ def built(monkeypatch):
     return found
 
 
-def test_what_cannot_be_built_is_said_once(make_sweep, built, capsys):
+def test_build_error_is_reported_once(make_sweep, built, capsys):
     made = make_sweep()
     with pytest.raises(StudyError, match="No run was started") as caught:
         checking.check(made.runs, made.folder, Progress())
@@ -61,7 +61,7 @@ def test_what_cannot_be_built_is_said_once(make_sweep, built, capsys):
     assert not made.folder.path.exists()
 
 
-def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, built):
+def test_failed_runs_are_built_only_when_retried(make_sweep, built):
     made = make_sweep(grid={RATE: [0.1]})
     for run in made.runs:
         made.folder.fail(run.hash, "something")
@@ -83,13 +83,13 @@ def test_runs_that_have_failed_are_built_when_they_are_done_again(make_sweep, bu
     ],
 )
 @pytest.mark.parametrize("trace", some([False, True], [True]))
-def test_building(make_sweep, settings, words, trace):
+def test_building_detects_invalid_settings(make_sweep, settings, words, trace):
     small = {"multi_digits.MultiDigits.channels": (4, 4), "multi_digits.MultiDigits.partners": 1}
     run = make_sweep(settings={**small, **settings}).runs[-1]
     assert run.method == "gradnorm"
     problem = checking._Builder().problem(run.lines, trace)
     if words == "share" and not trace:
-        return  # Seen where a step is traced.
+        return  # Detected only when a step is traced.
     assert (words in problem) if words else (problem == "")
 
 
@@ -108,7 +108,7 @@ def test_data_and_network_are_built_once(make_sweep, monkeypatch):
     assert calls == [0, 1]
 
 
-def test_places_are_those_of_the_study(make_sweep):
+def test_error_names_the_line_in_the_study(make_sweep):
     run = make_sweep(settings={"multi_digits.MultiDigits.dropout": 1.5}).runs[0]
     problem = checking._Builder().problem(run.lines, trace=False)
     assert "settings of the study, line 1" in problem

@@ -1,4 +1,4 @@
-"""One call from a compiled model to a verdict."""
+"""`mtk.compare`: one call from a compiled model to a verdict."""
 
 import functools
 import itertools
@@ -22,7 +22,7 @@ from tests.study.compared import LOOK, X, Y, build
 
 
 @pytest.mark.slow
-def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
+def test_compare_model_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(planning, "SIZES", (planning.Size(2, 1, 2),))
     arguments = {"methods": ["pcgrad"], "epochs": 1, "learning_rates": [0.1], "out": tmp_path / "s"}
     study = comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **arguments)
@@ -53,7 +53,7 @@ def test_from_a_model_to_a_verdict(tmp_path, monkeypatch, capsys):
     assert str(comparison.compare(build, (X, Y), monitor={"kind": "auc"}, **moved)) == said
 
 
-def test_a_comparison_is_called_as_its_folder_was_at_first(tmp_path):
+def test_comparison_keeps_the_first_name_of_its_folder(tmp_path):
     methods, rates = [planning.method_of("PCGrad")], {planning.STATIC: [0.1], "PCGrad": [0.1]}
 
     def name(out):
@@ -65,7 +65,7 @@ def test_a_comparison_is_called_as_its_folder_was_at_first(tmp_path):
     assert name((tmp_path / "mine").rename(tmp_path / "other")) == "mine"
 
 
-def test_a_folder_of_another_study_is_refused(tmp_path):
+def test_folder_of_another_study_raises(tmp_path):
     (tmp_path / "study.json").write_text('{"name": "grid", "runs": []}')
     with pytest.raises(ValueError, match="contains a study that is not a comparison"):
         comparison.compare(build, (X, Y), out=tmp_path)
@@ -73,14 +73,14 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
 
 
 def workload():
-    """Batches that are read again for each split, and never held as a whole."""
+    """Batches that are read again for each split and never loaded as a whole."""
     tasks = [mtk.Task("size", "mse", ["mae"]), mtk.Task("kind", "binary_crossentropy")]
 
     data = tf.data.Dataset.from_tensor_slices((X, Y))
     return mtk.workloads.Datasets(build, tasks, data, data, data)
 
 
-def test_a_workload_brings_its_own_data():
+def test_workload_provides_the_data():
     key = given.Given(workload, None, None, None).key()
     data = given.workload(key)
     assert [task.name for task in data.tasks] == ["size", "kind"]
@@ -89,14 +89,14 @@ def test_a_workload_brings_its_own_data():
 
 
 @pytest.mark.slow
-def test_from_a_workload_to_a_verdict(tmp_path, monkeypatch):
+def test_compare_workload_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "SIZES", (planning.Size(2, 1, 2),))
     study = comparison.compare(workload, methods=["MGDA"], epochs=1, out=tmp_path / "s")
     assert str(study).startswith("Use loss_weights={'size': ")
     assert set(study.verdict["method"]) == {"MGDA"}
 
 
-def test_each_seed_holds_out_other_examples():
+def test_each_seed_draws_its_own_split():
     shares = given.Given(build, (X, Y), 0.2, 0.2)
     whole = given.Given(build, (X, Y), (X[:9], Y), (X[:9], Y))
     assert (shares.draws_splits, whole.draws_splits) == (True, False)
@@ -106,8 +106,8 @@ def test_each_seed_holds_out_other_examples():
     assert all(first[split] != other[split] for split in ("train", "validation", "test"))
 
 
-class Colleague(keras.Model):
-    """A class that is not registered: Keras cannot load it from a file."""
+class UnregisteredModel(keras.Model):
+    """A class that is not registered, so that Keras cannot load it from a file."""
 
     def __init__(self):
         super().__init__()
@@ -120,9 +120,9 @@ class Colleague(keras.Model):
         return {"size": self.size(hidden), "kind": self.kind(hidden)}
 
 
-def test_the_best_network_is_made_as_the_runs_make_it(tmp_path):
+def test_best_network_is_built_as_in_the_runs(tmp_path):
     def own():
-        model = Colleague()
+        model = UnregisteredModel()
         model(X[:1])
         model.compile("sgd", {"size": "mse", "kind": "binary_crossentropy"})
         return model
@@ -131,13 +131,13 @@ def test_the_best_network_is_made_as_the_runs_make_it(tmp_path):
     trained.save(tmp_path / "model.keras")
     key = given.Given(own, (X, Y), 0.2, 0.2).key()
     found = result._with_weights(key, tmp_path / "model.keras")
-    assert isinstance(found, Colleague)
+    assert isinstance(found, UnregisteredModel)
     for name, values in trained(X[:5]).items():
         np.testing.assert_array_equal(found(X[:5])[name], values)
 
 
-def test_functions_and_objects_of_compile_need_no_registration():
-    """A file could not tell them: they are taken as they are."""
+def test_custom_losses_and_metrics_need_no_registration():
+    """They cannot be serialized: the objects are used as they are."""
 
     def own(y, p):
         return keras.ops.mean((y - p) ** 2, -1)
@@ -165,7 +165,7 @@ def test_functions_and_objects_of_compile_need_no_registration():
         (build, None, "`train` is missing.* `build` returned: Functional"),
     ],
 )
-def test_models_need_data_and_workloads_have_them(function, data, words, tmp_path):
+def test_models_need_data_and_workloads_must_have_none(function, data, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         comparison.compare(function, data, out=tmp_path / "s")
     assert not (tmp_path / "s").exists()
@@ -181,8 +181,8 @@ def test_models_need_data_and_workloads_have_them(function, data, words, tmp_pat
         (mtk.MultiTaskModel, "test_step"),
     ],
 )
-def test_models_that_train_in_a_way_of_their_own_are_refused(base, hook):
-    """Else the answer would be about another training."""
+def test_models_that_override_training_methods_raise(base, hook):
+    """Otherwise the comparison would be about another way of training."""
     plain = type("Plain", (base,), {})
     own = type("Own", (plain,), {hook: lambda self, *given, **named: None})
     for kind, refused in ((plain, False), (own, True)):
@@ -202,7 +202,7 @@ def test_models_that_train_in_a_way_of_their_own_are_refused(base, hook):
             given.workload(key)
 
 
-def test_what_is_left_out_from_weight_decay_stays_out():
+def test_exclusions_from_weight_decay_are_kept():
     def make(by_name=True):
         model = build()
         model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.5), {"size": "mse", "kind": "mse"})
@@ -221,7 +221,7 @@ def test_what_is_left_out_from_weight_decay_stays_out():
 
 
 @pytest.mark.slow
-def test_files_of_others_are_left_alone(tmp_path):
+def test_foreign_files_raise_and_are_kept(tmp_path):
     mine = tmp_path / "methods" / "base.gin"
     mine.parent.mkdir()
     mine.write_text("mine")
@@ -231,14 +231,14 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert mine.read_text() == "mine"
 
 
-def test_call_that_a_full_disk_ended_goes_on(tmp_path):
-    """It has left a folder without files, or with what it was writing when it was killed."""
+def test_comparison_continues_after_a_full_disk(tmp_path):
+    """The call left a folder without files, or with a temporary folder."""
     (tmp_path / "methods" / "unfinished.00000000").mkdir(parents=True)
     planning.check_own(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_task_without_labels_in_validation_is_named():
+def test_task_without_validation_labels_raises():
     missing = {"missing": float("nan")}
     tasks = [mtk.Task("size", "mse", **missing), mtk.Task("kind", "binary_crossentropy", **missing)]
 
@@ -255,7 +255,7 @@ def test_a_task_without_labels_in_validation_is_named():
 
 
 @pytest.mark.slow
-def test_relative_losses_need_losses_other_than_zero():
+def test_relative_loss_with_a_zero_loss_raises():
     tasks = [mtk.Task("size", "mse"), mtk.Task("kind", lambda _, prediction: 0.0 * prediction)]
 
     def model():
@@ -269,7 +269,7 @@ def test_relative_losses_need_losses_other_than_zero():
     assert _look(key, 4, "mean_loss").selects == "mean_loss"
 
 
-def test_a_method_that_cannot_train_the_model_is_named_before_the_first_run():
+def test_incompatible_method_raises_before_the_first_run():
     def model():
         model = build()
         model.compile("sgd", {"size": lambda y, p: keras.ops.mean(y - p, -1), "kind": "mse"})
@@ -289,7 +289,7 @@ def test_a_method_that_cannot_train_the_model_is_named_before_the_first_run():
         )
 
 
-def test_what_has_failed_is_done_again_by_the_same_call(tmp_path, monkeypatch):
+def test_same_call_retries_failed_runs(tmp_path, monkeypatch):
     asked = []
 
     class Sweep:
@@ -307,14 +307,14 @@ def test_what_has_failed_is_done_again_by_the_same_call(tmp_path, monkeypatch):
     assert asked == [True]
 
 
-def test_a_method_without_a_verdict_is_named():
+def test_method_without_a_verdict_is_reported():
     runs = pd.DataFrame({"status": ["diverged", "diverged"]})
     view = SimpleNamespace(methods=["PCGrad", "MGDA"], runs=lambda name: runs)
     (said,) = result._unjudged(view, ["PCGrad"])
     assert said == "MGDA  No verdict: none of its models has finished with every seed (2 diverged)."
 
 
-def test_plan_is_kept_for_the_same_call_alone(tmp_path):
+def test_plan_is_reused_only_by_the_same_call(tmp_path):
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "common.gin").touch()
     same = ["key", 3, 32, "None"]
@@ -343,7 +343,7 @@ def test_plan_is_kept_for_the_same_call_alone(tmp_path):
     ],
     ids=["empty", "cut", "list", "object", "nested", "digit", "letter"],
 )
-def test_a_plan_that_is_not_as_it_was_written_is_named(tmp_path, change):
+def test_damaged_plan_raises(tmp_path, change):
     (tmp_path / "methods").mkdir()
     (tmp_path / "study.json").write_text("{}")
     plan.Plan([1], LOOK, planning.SIZES[1], {"static weights": [0.1]}).write(tmp_path)
@@ -355,7 +355,7 @@ def test_a_plan_that_is_not_as_it_was_written_is_named(tmp_path, change):
 
 
 @pytest.mark.parametrize("name", ["checkpoints/run.json", "search.json", "methods/mine", ""])
-def test_a_folder_of_others_is_refused_before_the_model_is_built(tmp_path, monkeypatch, name):
+def test_foreign_folder_raises_before_the_model_is_built(tmp_path, monkeypatch, name):
     monkeypatch.setattr(comparison, "look", None)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     if name:
@@ -365,7 +365,7 @@ def test_a_folder_of_others_is_refused_before_the_model_is_built(tmp_path, monke
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name] * bool(name)
 
 
-def test_methods_whose_code_has_changed_are_refused_also_after_calls_without_them(tmp_path):
+def test_changed_code_of_an_earlier_method_raises(tmp_path):
     (tmp_path / "methods").mkdir()
     (tmp_path / "study.json").write_text("{}")
     for codes in ({"Mine": "a", "PCGrad": "b"}, {"PCGrad": "b"}):
@@ -376,7 +376,7 @@ def test_methods_whose_code_has_changed_are_refused_also_after_calls_without_the
         plan.Plan.written(tmp_path, [1], {"Mine": "edited"})
 
 
-def test_a_call_that_ended_before_its_first_run_is_made_again(tmp_path):
+def test_plan_is_replaced_if_no_run_was_started(tmp_path):
     rates = {planning.STATIC: [0.1], "PCGrad": [0.1]}
     methods = [planning.method_of("PCGrad")]
     for key in ("first", "mended"):
@@ -385,7 +385,7 @@ def test_a_call_that_ended_before_its_first_run_is_made_again(tmp_path):
     assert "mended" in (tmp_path / "methods" / "common.gin").read_text()
 
 
-def test_methods_of_earlier_calls_are_named(monkeypatch):
+def test_methods_of_earlier_calls_are_listed(monkeypatch):
     view = SimpleNamespace(methods=["PCGrad", "RLW"], spaces={"loss": []})
     verdicts = dict.fromkeys(view.methods)
     question = SimpleNamespace(space="loss", title="front of loss", verdicts=verdicts)
@@ -399,7 +399,7 @@ def test_methods_of_earlier_calls_are_named(monkeypatch):
         assert bool(said) == ("earlier" in text)
 
 
-def test_a_loss_that_is_nan_from_the_beginning_is_named():
+def test_nan_loss_of_the_untrained_network_raises():
     def nan():
         model = build()
         losses = {"size": lambda y, p: (y - p) * float("nan"), "kind": "binary_crossentropy"}
@@ -413,19 +413,20 @@ def test_a_loss_that_is_nan_from_the_beginning_is_named():
         _look(key, 32, None)
 
 
-NO_NUMBERS = [{"a": "1"}, {"a": np.nan}, {"a": -1.0}, {"a": np.inf}]
+INVALID_UTILITIES = [{"a": "1"}, {"a": np.nan}, {"a": -1.0}, {"a": np.inf}]
 
 
 @pytest.mark.parametrize(
-    "given", [{"utility": [1.0, 2.0]}, {"limits": 0.5}, *({"utility": each} for each in NO_NUMBERS)]
+    "given",
+    [{"utility": [1.0, 2.0]}, {"limits": 0.5}, *({"utility": each} for each in INVALID_UTILITIES)],
 )
-def test_what_the_best_is_asked_by_is_a_dict(given):
+def test_best_requires_dicts_of_numbers(given):
     study = object.__new__(comparison.Comparison)
     with pytest.raises(ValueError, match=r"must be a dict of numbers by task, \{task: number\}"):
         study.best(**given)
 
 
-def test_a_task_that_no_run_learns_is_said(tmp_path):
+def test_unlearned_tasks_are_reported(tmp_path):
     assert plan.untrained_losses(tmp_path) == {}
     untrained = {"size": 100.0, "kind": 0.7, "odd": float("nan")}
     losses = [{"size": 99.0, "kind": 0.3, "odd": 1.0}, {"size": 98.0, "kind": 0.9, "odd": 1.0}]
@@ -436,7 +437,7 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
     plan.Plan([], LOOK._replace(losses={**untrained, "odd": 1.0})).write(tmp_path)
     study = object.__new__(comparison.Comparison)
     study.path = tmp_path
-    # The examples that another seed holds out have smaller losses from the beginning.
+    # Held-out examples of another seed have smaller losses from the beginning.
     study._finished = [
         {
             "seed": seed,
@@ -448,11 +449,11 @@ def test_a_task_that_no_run_learns_is_said(tmp_path):
 
 
 class Own(combiners.PCGrad):
-    """A method of the user's."""
+    """A user-defined method."""
 
 
 class Passing(combiners.GramianCombiner):
-    """A method that hands arguments up."""
+    """A method that passes arguments to its base class."""
 
     def __init__(self, power=0.5, shares=(0.5, 0.5), **further):
         super().__init__(**further)
@@ -462,8 +463,8 @@ class Passing(combiners.GramianCombiner):
         return tf.constant(self.shares)
 
 
-class Hiding(combiners.LossCombiner):
-    """A method that keeps its argument under another name."""
+class WithPrivateAttribute(combiners.LossCombiner):
+    """A method that stores its argument under another name."""
 
     def __init__(self, heat=1.0):
         super().__init__()
@@ -473,8 +474,8 @@ class Hiding(combiners.LossCombiner):
         return tf.nn.softmax(task_losses / self._heat)
 
 
-def test_every_argument_of_an_object_is_in_its_description():
-    """Also those that its class hands up to the next one."""
+def test_every_argument_of_a_method_object_is_recorded():
+    """Also those that its class passes to its base class."""
     assert planning.method_of(Passing) == ("Passing", Passing, {})
     every = {"power": 2.0, "shares": [0.2, 0.8], "at": "representation", "update_every": 3}
     for number in range(len(every) + 1):
@@ -492,7 +493,7 @@ def test_every_argument_of_an_object_is_in_its_description():
     assert arguments == {"power": 2.0, "shares": [0.25, 0.75], "update_every": 3}
     assert [*map(type, arguments.values())] == [float, list, int]
     with pytest.raises(ValueError, match=r"would lose \['heat'\].*get_config"):
-        planning.method_of(Hiding(2.0))
+        planning.method_of(WithPrivateAttribute(2.0))
 
 
 def test_methods_by_name_class_or_object():
@@ -520,7 +521,7 @@ def test_methods_by_name_class_or_object():
 
 
 @pytest.mark.parametrize("form", ["arrays", "batches", "examples", "sequence", "function"])
-def test_data_in_every_form_are_the_same_arrays(form):
+def test_all_forms_of_data_give_the_same_arrays(form):
     examples = tf.data.Dataset.from_tensor_slices((X, Y))
 
     class Batches(keras.utils.PyDataset):
@@ -537,14 +538,17 @@ def test_data_in_every_form_are_the_same_arrays(form):
         "sequence": Batches(),
         "function": lambda: (X, Y),
     }[form]
-    for model in (build, Colleague):  # Functional, and one that does not know its inputs.
+    for model in (
+        build,
+        UnregisteredModel,
+    ):  # A functional model, and one that does not know its inputs.
         x, y = given.as_arrays("train", data, model)
         np.testing.assert_array_equal(x, X)
         for name, labels in Y.items():
             np.testing.assert_array_equal(y[name], labels)
 
 
-def test_tasks_of_each_way_to_compile():
+def test_tasks_of_compiled_models():
     tasks = given.tasks_of(build())
     assert [(task.name, [m.name for m in task.metrics]) for task in tasks] == [
         ("size", ["mae"]),
@@ -579,14 +583,14 @@ def test_tasks_of_each_way_to_compile():
         ({"out": __file__}, "is a file"),
     ],
 )
-def test_bad_input(changed, words, tmp_path):
+def test_invalid_arguments_raise(changed, words, tmp_path):
     arguments = {"train": (X, Y), "out": tmp_path / "s", **changed}
     with pytest.raises(ValueError, match=words):
         comparison.compare(build, **arguments)
     assert not (tmp_path / "s").exists()
 
 
-def test_runs_of_another_process_are_refused():
+def test_unknown_key_raises():
     with pytest.raises(ValueError, match="mtk.compare"):
         given.workload("0123456789abcdef")
 
@@ -600,7 +604,7 @@ class Endless(WithoutLength):
     num_batches = None
 
 
-def test_data_that_never_end_or_do_not_fit_are_named(monkeypatch):
+def test_infinite_or_too_large_data_raise(monkeypatch):
     for data in (Endless(), WithoutLength()):
         with pytest.raises(ValueError, match="train PyDataset never ends"):
             given.as_arrays("train", data, build)
@@ -614,7 +618,7 @@ def test_data_that_never_end_or_do_not_fit_are_named(monkeypatch):
         given.as_arrays("train", batches.repeat().filter(lambda x, y: True), build)
 
 
-def test_a_network_with_an_output_that_is_no_task():
+def test_output_without_a_loss_is_not_a_task():
     x = keras.Input((4,))
     outputs = [keras.layers.Dense(1, name=name)(x) for name in ("a", "looked_at", "b")]
 
@@ -634,8 +638,8 @@ def _labels(data):
 
 
 @pytest.mark.parametrize("by_tasks", [False, True])
-def test_lists_of_labels_are_paired_as_in_fit(by_tasks):
-    """As Keras does, by the sorted keys of a dict; or in the order of tasks that are given."""
+def test_lists_of_labels_are_matched_to_tasks_as_in_fit(by_tasks):
+    """By the sorted keys of a dict of outputs, as in Keras, or in the given order of tasks."""
     x = keras.Input((4,))
 
     def made():
@@ -670,7 +674,7 @@ def test_lists_of_labels_are_paired_as_in_fit(by_tasks):
         ({"engine": dict}, "Engine.*{}"),
     ],
 )
-def test_arguments_of_another_kind_are_named(tmp_path, monkeypatch, given, words):
+def test_arguments_of_a_wrong_type_raise(tmp_path, monkeypatch, given, words):
     monkeypatch.chdir(tmp_path)
     given = {"methods": ["MGDA"], "epochs": 1, "out": "s", **given}
     with pytest.raises(ValueError, match=words):
@@ -678,7 +682,7 @@ def test_arguments_of_another_kind_are_named(tmp_path, monkeypatch, given, words
     assert not list(tmp_path.iterdir())
 
 
-def test_function_that_raises_or_needs_an_argument_is_named(tmp_path):
+def test_build_function_that_raises_or_needs_an_argument_raises(tmp_path):
     def raising():
         raise KeyError("width")
 
@@ -689,6 +693,6 @@ def test_function_that_raises_or_needs_an_argument_is_named(tmp_path):
         comparison.compare(lambda width, seed, *more: None, **arguments)
 
 
-def test_function_that_returns_no_model(tmp_path):
+def test_build_function_that_returns_no_model_raises(tmp_path):
     with pytest.raises(ValueError, match="model None is not compiled"):
         comparison.compare(lambda: None, (X, Y), methods=["MGDA"], out=tmp_path / "s")

@@ -1,4 +1,4 @@
-"""What a comparison sends to other processes, and what code it tells apart."""
+"""Serialization of a comparison for other processes, and the key of its code."""
 
 import functools
 import importlib
@@ -18,8 +18,8 @@ from tests.study.compared import X, Y, build
 
 
 @pytest.mark.slow
-def test_script_with_closures_runs_in_processes_of_its_own(tmp_path):
-    """TensorFlow computes nothing in the script itself, so that runs are forked off it."""
+def test_script_with_closures_runs_in_forked_processes(tmp_path):
+    """The script itself computes nothing with TensorFlow, so that runs are forked from it."""
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(
@@ -46,7 +46,7 @@ def test_script_with_closures_runs_in_processes_of_its_own(tmp_path):
     assert "Use loss_weights=" in done.stdout
 
 
-def test_other_processes_get_function_and_data(tmp_path, monkeypatch):
+def test_function_and_data_are_loaded_in_other_processes(tmp_path, monkeypatch):
     elsewhere = Local(workers=1, gpus=0, share_import=False)
     assert sent.is_needed(elsewhere)
     assert not sent.is_needed(Here())
@@ -67,8 +67,8 @@ def build():
 
 
 @pytest.fixture
-def travelling(tmp_path, monkeypatch):
-    """A function in a package of a folder, with another module beside it."""
+def imported_package(tmp_path, monkeypatch):
+    """A module with a function in a package, which imports another module beside the package."""
     inner = tmp_path / "travels" / "inner"
     inner.mkdir(parents=True)
     for folder in (inner, inner.parent):
@@ -83,16 +83,16 @@ def travelling(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_on_ray_modules_beside_that_of_the_function_travel(travelling):
-    names = {module.__name__ for module in sent._own_modules(travelling)}
+def test_imported_local_modules_are_sent_to_ray(imported_package):
+    names = {module.__name__ for module in sent._own_modules(imported_package)}
     inner = {"travels", "travels.inner", "travels.inner.layers", "travels.model"}
     assert names == {"other", *inner}
     assert sent._own_modules(keras.models) == sent._own_modules(mtk.tasks) == []
 
 
-def test_a_function_that_has_travelled_works_elsewhere(travelling, tmp_path):
+def test_pickled_function_runs_without_its_modules(imported_package, tmp_path):
     pytest.importorskip("ray")
-    packed = sent.packed(travelling.build, object.__new__(Ray))
+    packed = sent.packed(imported_package.build, object.__new__(Ray))
     (tmp_path / "packed").write_bytes(packed)
     code = f"import pickle; print(pickle.load(open({str(tmp_path / 'packed')!r}, 'rb'))())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -100,12 +100,12 @@ def test_a_function_that_has_travelled_works_elsewhere(travelling, tmp_path):
 
 
 @pytest.mark.parametrize("function", [lambda: build(), functools.partial(lambda: None)])
-def test_functions_that_others_cannot_import_are_named(function):
+def test_functions_that_cannot_be_imported_raise(function):
     with pytest.raises(ValueError, match=r"lambda.*Define it with `def`"):
         sent.packed(function, Local(workers=1, gpus=0, share_import=False))
 
 
-def test_a_program_that_would_call_it_again_is_named(tmp_path, monkeypatch):
+def test_script_without_main_guard_raises(tmp_path, monkeypatch):
     program = tmp_path / "mine.py"
     main = ModuleType("__main__")
     main.__file__ = str(program)
@@ -118,7 +118,7 @@ def test_a_program_that_would_call_it_again_is_named(tmp_path, monkeypatch):
     assert sent.packed(build, elsewhere)
 
 
-def test_key_follows_function_and_data():
+def test_key_depends_on_function_and_data():
     one = given.Given(build, (X, Y), 0.2, 0.2).key()
     assert given.Given(build, (X.copy(), Y), 0.2, 0.2).key() == one
     others = [
@@ -219,10 +219,10 @@ def key_of_script(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("edit", MATTERS, ids=lambda edit: edit[1])
-def test_an_edit_of_what_the_function_does_makes_another_key(key_of_script, edit):
+def test_relevant_edits_change_the_key(key_of_script, edit):
     assert key_of_script(*edit) != key_of_script()
 
 
 @pytest.mark.parametrize("edit", DOES_NOT, ids=lambda edit: edit[1])
-def test_other_edits_leave_the_key(key_of_script, edit):
+def test_irrelevant_edits_keep_the_key(key_of_script, edit):
     assert key_of_script(*edit) == key_of_script()

@@ -1,4 +1,4 @@
-"""What a comparison looks at, how much it tries, and with which weights and rates."""
+"""The plan of a comparison: its size, static weightings and learning rates."""
 
 import dataclasses
 import time
@@ -25,8 +25,8 @@ def test_weightings_of_two_tasks_are_equally_spaced(number):
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1e6])
-def test_where_one_loss_outweighs_the_other_distances_are_those_of_losses(scale):
-    """Equal distances would give the larger loss nearly everything, in all weightings."""
+def test_weightings_are_equally_spaced_in_weighted_losses_if_one_dominates(scale):
+    """With equally spaced weights, the larger loss would dominate in all weightings."""
     look = LOOK._replace(losses={"size": 2.0 * scale, "kind": 0.5})
     *found, halfway, equal = planning.weightings(look, 9)
     assert equal == {"size": 0.5, "kind": 0.5}
@@ -47,11 +47,11 @@ def test_where_one_loss_outweighs_the_other_distances_are_those_of_losses(scale)
         ({"size": float("nan"), "kind": float("inf")}, None),
     ],
 )
-def test_a_loss_outweighs_others_from_ten_times_on(losses, task):
+def test_a_loss_dominates_from_ten_times_the_others(losses, task):
     assert LOOK._replace(losses=losses).outweighing == task
 
 
-def test_what_selects_is_said_and_what_it_leaves_out(capsys):
+def test_printed_plan_names_the_monitor_and_dominating_losses(capsys):
     limits = plan.Budget(float("inf"), 9, 1, 2, rates=1, seeds=None, searches=False)
     look = LOOK._replace(losses={"size": 2000.0, "kind": 0.5}, selects="mean_loss")
     comparison._planned(limits, look, 2)
@@ -66,7 +66,7 @@ def test_what_selects_is_said_and_what_it_leaves_out(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("said", "selects"), [(None, "relative_loss"), ("mean_loss", "mean_loss")])
-def test_losses_that_outweigh_others_are_compared_relative_to_the_first(said, selects):
+def test_dominating_losses_select_by_relative_loss(said, selects):
     def model():
         inputs = keras.Input((4,))
         trunk = keras.layers.Dense(2)(inputs)
@@ -79,11 +79,14 @@ def test_losses_that_outweigh_others_are_compared_relative_to_the_first(said, se
     assert _look(key, 4, said).selects == selects
 
 
-def test_static_weights_of_the_caller_are_tried():
+def test_static_weights_given_by_the_caller_are_tried():
     more = [[0.99, 0.01], [3.0, 1.0]]
     usual = planning.weightings(LOOK, 3)
     found = planning.weightings(LOOK._replace(added=more), 3)
-    assert found == [*usual, {"size": 0.99, "kind": 0.01}]  # (3, 1) is one of the usual ones.
+    assert found == [
+        *usual,
+        {"size": 0.99, "kind": 0.01},
+    ]  # (3, 1) is one of the default weightings.
 
 
 @pytest.mark.parametrize(
@@ -98,11 +101,11 @@ def test_static_weights_of_the_caller_are_tried():
         (mtk.combiners.RLW, False),
     ],
 )
-def test_static_weights_are_no_method(given, static):
+def test_static_weights_are_recognized(given, static):
     assert planning.is_static(given) is static
 
 
-def test_weights_of_the_model_are_tried():
+def test_loss_weights_of_the_model_are_tried():
     look = LOOK._replace(loss_weights=[1.0, 7.0])
     assert planning.weightings(look, 3)[-1] == {"size": 0.125, "kind": 0.875}
     assert planning.weightings(look._replace(loss_weights=[1.0, 3.0]), 3) == planning.weightings(
@@ -141,8 +144,8 @@ def test_weights_of_the_model_are_tried():
         ("tasks", None),
     ],
 )
-def test_the_middle_learning_rate_takes_the_steps_of_the_model(kind, weights):
-    """With the model's own weights, which sum to one in a comparison."""
+def test_middle_learning_rate_reproduces_the_steps_of_the_model(kind, weights):
+    """Training with the model's own loss weights, which a comparison normalizes to sum to one."""
 
     def make():
         keras.utils.set_random_seed(0)
@@ -175,8 +178,8 @@ def test_the_middle_learning_rate_takes_the_steps_of_the_model(kind, weights):
         np.testing.assert_allclose(own, expected, rtol=2e-3, atol=1e-6)
 
 
-def test_runs_compute_in_what_the_program_does():
-    """Trap: they set Keras' policy to float32."""
+def test_runs_use_the_dtype_policy_of_the_program():
+    """A comparison would otherwise set Keras' policy to float32."""
 
     def model():
         model = build()
@@ -199,7 +202,7 @@ def test_runs_compute_in_what_the_program_does():
         keras.config.set_dtype_policy(before)
 
 
-def test_a_model_that_runs_eagerly_is_refused():
+def test_eager_model_raises():
     def model():
         model = build()
         model.run_eagerly = True
@@ -210,8 +213,8 @@ def test_a_model_that_runs_eagerly_is_refused():
         given.workload(key)
 
 
-def test_runs_are_told_what_a_model_was_made_and_compiled_with():
-    """Trap: without its weight decay and clipping another training is compared."""
+def test_runs_use_the_settings_of_the_compiled_model():
+    """Without weight decay and clipping the comparison would be about another training."""
     told = {"weight_decay": 1e-3, "clip_norm": 1.0, "on_nonfinite": "skip"}
 
     def model(name=None, **arguments):
@@ -238,7 +241,7 @@ def test_runs_are_told_what_a_model_was_made_and_compiled_with():
         settings(model)
 
 
-def test_a_rest_that_takes_longer_than_the_budget_is_said(monkeypatch, capsys):
+def test_exceeding_the_budget_is_reported(monkeypatch, capsys):
     found = {planning.STATIC: [0.1]}
     monkeypatch.setattr(comparison, "searched", lambda *arguments: found)
     monkeypatch.setattr(comparison, "best_of", lambda *arguments: 0.1)
@@ -271,15 +274,15 @@ def test_learning_rates_may_be_any_sequence(given):
     assert planning.rates(LOOK, given, 3) == [0.1, 1.0]
 
 
-def test_learning_rates_are_those_of_the_mean_of_the_losses():
+def test_learning_rates_are_scaled_to_the_mean_of_the_losses():
     assert planning.rates(LOOK._replace(scale=2.0), None, 1) == [0.2]
     assert planning.rates(LOOK._replace(is_linear=False), None, 3)[1] == 0.1
     assert planning.rates(LOOK, [1, 2], 3) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("optimum", [0.0007, 0.1, 20.0])
-def test_search_widens_until_the_best_rate_lies_inside(optimum):
-    """Validation is a parabola of the logarithm; runs with a rate above 30 diverge."""
+def test_search_widens_until_the_best_rate_is_inside_the_range(optimum):
+    """Validation loss is a parabola in the logarithm; runs with a rate above 30 diverge."""
     sweeps = []
 
     def best(label, tried):
@@ -300,19 +303,19 @@ def test_search_widens_until_the_best_rate_lies_inside(optimum):
             assert min(tried) < best(label, tried) < max(tried)
 
 
-def test_search_ends_with_its_time():
+def test_search_ends_when_its_time_is_over():
     sweeps = []
     labels = [planning.STATIC]
     search.searched(sweeps.append, lambda label, tried: max(tried), labels, [1.0], lambda: False)
     assert len(sweeps) == 1
 
 
-def test_search_goes_down_where_all_diverge():
+def test_search_tries_lower_rates_when_all_diverge():
     assert planning.widened([0.1, 1.0], None)[0] < 0.1
     assert planning.widened([0.1, 1.0, 10.0], 1.0) == [0.1, 1.0, 10.0]
 
 
-def test_size_follows_the_budget():
+def test_size_depends_on_the_budget():
     limits = plan.Budget(1e9, 100, 10, 2, None, None, False)
     large, seconds = limits.size(LOOK, 3)
     assert large == planning.SIZES[0]

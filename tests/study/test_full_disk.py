@@ -1,4 +1,4 @@
-"""A sweep on a disk without room: no run has failed for good."""
+"""A sweep on a full disk: no run is marked as failed."""
 
 import errno
 import io
@@ -15,7 +15,7 @@ from mtk.study.progress import Progress
 from mtk.study.run_log import FULL, RunLog
 
 
-def test_sweep_stops_and_goes_on_when_there_is_room(make_sweep):
+def test_sweep_stops_on_a_full_disk_and_continues_later(make_sweep):
     sweep, said = make_sweep(), io.StringIO()
     third = sweep.runs[2].hash
 
@@ -36,7 +36,7 @@ def test_sweep_stops_and_goes_on_when_there_is_room(make_sweep):
 
 
 @pytest.mark.parametrize("by_gin", [False, True])
-def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, by_gin):
+def test_worker_does_not_mark_a_run_as_failed_on_a_full_disk(make_sweep, monkeypatch, by_gin):
     def launch(*_, **__):
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -57,7 +57,7 @@ def test_worker_leaves_a_run_that_finds_no_room(make_sweep, monkeypatch, by_gin)
 
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 75), (errno.EACCES, 2)])
-def test_command_that_finds_no_room_can_be_given_again(number, code, capsys):
+def test_only_a_full_disk_exits_as_resumable(number, code, capsys):
     def command():
         raise OSError(number, os.strerror(number), "file")
 
@@ -65,7 +65,7 @@ def test_command_that_finds_no_room_can_be_given_again(number, code, capsys):
     assert "'file'" in capsys.readouterr().err
 
 
-def test_nothing_at_all_can_be_written(mounted):
+def test_completely_full_disk(mounted):
     place = mounted("size=1m")
     folder = StudyFolder(place)
     (place / "leases").mkdir()
@@ -75,7 +75,7 @@ def test_nothing_at_all_can_be_written(mounted):
     assert folder.lacks_room("some")
 
 
-def test_study_that_is_done_is_shown_on_a_read_only_file_system(make_sweep, bind):
+def test_finished_study_is_shown_on_a_read_only_file_system(make_sweep, bind):
     sweep = make_sweep()
     assert sweep.go(FakeEngine(), progress=Progress(io.StringIO())) == 0
     bind(sweep.folder.path, sweep.folder.path)
@@ -85,7 +85,7 @@ def test_study_that_is_done_is_shown_on_a_read_only_file_system(make_sweep, bind
     assert "4 runs finished" in said.getvalue()
 
 
-def test_line_after_one_that_was_cut_off_is_read(tmp_path):
+def test_line_after_a_truncated_line_is_read(tmp_path):
     run_log = RunLog(tmp_path / "run_log.jsonl")
     run_log.note("a", "finished", 1.0)
     with run_log.path.open("a") as file:
@@ -97,7 +97,7 @@ def test_line_after_one_that_was_cut_off_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_progress_that_cannot_be_shown_stops_nothing(number):
+def test_error_on_writing_progress_is_ignored(number):
     class Broken(io.StringIO):
         def write(self, text):
             raise OSError(number, "cannot be written")

@@ -28,7 +28,7 @@ def test_grid_is_the_product_of_its_axes():
     ]
 
 
-def test_every_method_meets_every_point_and_seed(make_study):
+def test_every_method_is_combined_with_every_point_and_seed(make_study):
     alphas = [0.5, 1.0, 1.5]
     own = {"gradnorm": {"combiners.GradNorm.alpha": alphas}}
     runs = expand(make_study(method_grids=own, seeds=[3, 4]))
@@ -41,14 +41,14 @@ def test_every_method_meets_every_point_and_seed(make_study):
     assert len({run.hash for run in runs}) == len(runs) == 4 + 12
 
 
-def test_a_methods_own_axis_replaces_the_common_one(make_study):
+def test_axis_of_a_method_replaces_the_common_one(make_study):
     rate = "experiment.Optimization.learning_rate"
     runs = expand(make_study(method_grids={"gradnorm": {rate: [0.5]}}))
     assert [run.point[rate] for run in runs if run.method == "gradnorm"] == [0.5]
     assert [run.point[rate] for run in runs if run.method != "gradnorm"] == [0.1, 0.3]
 
 
-def test_text_of_a_run_stands_alone_and_says_what_its_hash_says(make_study):
+def test_text_of_a_run_is_a_complete_configuration(make_study):
     settings = {
         "experiment.Optimization.optimizer": "@keras.optimizers.Adam",
         "multi_digits.MultiDigits.channels": (4, 4),
@@ -64,7 +64,7 @@ def test_text_of_a_run_stands_alone_and_says_what_its_hash_says(make_study):
         assert found["experiment.Optimization.learning_rate"] == repr(rate)
 
 
-def test_hash_is_that_of_the_configuration_not_of_its_words(make_study, tmp_path):
+def test_hash_depends_on_values_and_not_on_their_text(make_study, tmp_path):
     before = hashes(make_study())
     text = (CONFIGS / "multi_digits.gin").read_text()
     in_other_words = text.replace("    learning_rate = 0.1\n", "").replace("# ", "# Note: ")
@@ -90,19 +90,23 @@ SAME = [
 DIFFERENT = [
     ("combiners.StaticWeights.weights", [1, 3], [3, 1]),
     ("combiners.StaticWeights.weights", [1, 3], [1, 3.0001]),
-    ("combiners.StaticWeights.weights", [1, 3], {"left": 1, "right": 3}),  # In which order?
+    (
+        "combiners.StaticWeights.weights",
+        [1, 3],
+        {"left": 1, "right": 3},
+    ),  # Ambiguous: the order of tasks is unknown.
     ("experiment.Optimization.clip_norm", 3, None),
     ("experiment.Training.evaluate_every", 1, 2),
 ]
 
 
 @pytest.mark.parametrize(("name", "one", "other"), [*SAME, *DIFFERENT])
-def test_two_ways_to_write_one_configuration(make_study, name, one, other):
+def test_equivalent_values_have_equal_hashes(make_study, name, one, other):
     found = [hashes(make_study(grid={}, settings={name: value})) for value in (one, other)]
     assert (found[0] == found[1]) == ((name, one, other) in SAME)
 
 
-def test_equal_shares_of_a_batch_are_not_their_absence():
+def test_equal_ratios_differ_from_none_for_batch_shares():
     rates = Ratios(none_is_equal=False)
     assert rates.canonical([1, 1]) == rates.canonical([0.5, 0.5]) == (0.5, 0.5)
     assert rates.canonical(None) is None
@@ -120,11 +124,11 @@ def test_equal_shares_of_a_batch_are_not_their_absence():
         {"combiners.StaticWeights.name": "other"},
     ],
 )
-def test_every_binding_counts_in_the_hash(make_study, settings):
+def test_every_binding_changes_the_hash(make_study, settings):
     assert not {*hashes(make_study())} & {*hashes(make_study(settings=settings))}
 
 
-def test_what_is_added_later_leaves_other_runs_as_they_are(make_study):
+def test_additions_to_a_study_keep_existing_hashes(make_study):
     before = hashes(make_study())
     more = {"experiment.Optimization.learning_rate": [0.03, 0.1, 0.3]}
     methods = {**make_study().methods, "pcgrad": "combiners/pcgrad.gin"}
@@ -133,7 +137,7 @@ def test_what_is_added_later_leaves_other_runs_as_they_are(make_study):
     assert len(after) == 3 * 3 * 2
 
 
-def test_equal_runs_are_one(make_study):
+def test_equal_runs_are_merged(make_study):
     methods = {**make_study().methods, "gradnorm again": "combiners/gradnorm.gin"}
     rates = {"experiment.Optimization.learning_rate": [0.1, 0.1, 1e-1]}
     once, again = distinct(expand(make_study(methods=methods, grid=rates)))
@@ -191,12 +195,12 @@ def test_equal_runs_are_one(make_study):
         ),
     ],
 )
-def test_what_is_wrong_is_found_before_the_first_run(make_study, changes, message):
+def test_invalid_study_raises_before_the_first_run(make_study, changes, message):
     with pytest.raises(StudyError, match=message):
         expand(make_study(**changes))
 
 
-def test_a_parameter_that_a_method_does_not_read_is_said(make_study):
+def test_unread_parameter_is_reported(make_study):
     alphas = {"combiners.GradNorm.alpha": [0.5, 1.0]}
     said = Grid(make_study(method_grids={"static_weights": alphas}), [CONFIGS]).unread()
     assert said == [
@@ -208,12 +212,12 @@ def test_a_parameter_that_a_method_does_not_read_is_said(make_study):
     assert not Grid(read, [CONFIGS]).unread()
 
 
-def test_error_tells_the_place_in_the_study(make_study):
+def test_error_names_the_place_in_the_study(make_study):
     with pytest.raises(StudyError, match="grid of static_weights, line 1.*\n.*'small'"):
         expand(make_study(grid={"experiment.Optimization.learning_rat": [0.1]}))
 
 
-def test_statements_say_the_same_in_a_configuration(tmp_path):
+def test_bindings_round_trip_through_gin(tmp_path):
     values = [None, True, -3, 1e-30, "it's", [1, (2,)], {"a": [0.5, None]}, (), "@seed", "%seed"]
     written = bindings({f"name{i}": value for i, value in enumerate(values)})
     for line, value in zip(written, values, strict=True):
@@ -222,7 +226,7 @@ def test_statements_say_the_same_in_a_configuration(tmp_path):
         assert text == value if reference else eval(text) == value
 
 
-def test_where_a_run_pauses_is_no_part_of_what_it_is(make_study):
+def test_hash_does_not_depend_on_pauses(make_study):
     paused = {"experiment.Checkpoints.pause_at": 100, "experiment.Checkpoints.keep_pauses": True}
     assert hashes(make_study(settings=paused)) == hashes(make_study())
     branched = {"experiment.Checkpoints.branch_from": ("another", 100)}

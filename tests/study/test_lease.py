@@ -17,8 +17,8 @@ def path(tmp_path):
     return tmp_path / "lease"
 
 
-def hold(path):
-    """Asks for the claim in a process of its own, which then waits to be killed."""
+def acquire_in_subprocess(path):
+    """Acquires the lease in a subprocess, which then waits to be killed."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def work():
@@ -30,9 +30,9 @@ def hold(path):
     return process, receiver.recv()
 
 
-def test_claim_is_lost_with_the_process_however_it_ends(path):
+def test_lease_ends_with_its_process(path):
     assert not is_taken(path)
-    process, took = hold(path)
+    process, took = acquire_in_subprocess(path)
     try:
         assert took
         assert is_taken(path)
@@ -43,7 +43,7 @@ def test_claim_is_lost_with_the_process_however_it_ends(path):
     assert not is_taken(path)
     own = Lease(path)
     assert own.acquire()
-    other, took = hold(path)
+    other, took = acquire_in_subprocess(path)
     other.kill()
     other.join()
     assert not took
@@ -52,33 +52,33 @@ def test_claim_is_lost_with_the_process_however_it_ends(path):
     assert not is_taken(path)
 
 
-def leave(path, host, age):
-    """Leaves a claim as another host would, touched so many seconds ago."""
+def write_lease(path, host, age):
+    """Writes a lease file of another host, last touched `age` seconds ago."""
     path.write_text(f"{host} 123")
     touched = time.time() - age
     os.utime(path, (touched, touched))
 
 
-def test_another_hosts_claim_holds_while_it_is_touched(path):
+def test_lease_of_another_host_is_valid_while_it_is_touched(path):
     draw = random.Random(0)
     for age in [draw.uniform(0, 60) for _ in range(5)]:
-        leave(path, "another", age)
+        write_lease(path, "another", age)
         assert is_taken(path)
         assert not Lease(path).acquire()
     for age in [draw.uniform(130, 1e6) for _ in range(5)]:
-        leave(path, "another", age)
+        write_lease(path, "another", age)
         assert not is_taken(path)
     assert Lease(path).acquire()
 
 
-def test_own_hosts_words_say_nothing_where_the_system_locks(path, monkeypatch):
+def test_lease_file_of_the_own_host_is_ignored_without_a_lock(path, monkeypatch):
     monkeypatch.setattr(lease.socket, "gethostname", lambda: "this")
-    leave(path, "this", age=0)
+    write_lease(path, "this", age=0)
     assert not is_taken(path)
     assert Lease(path).acquire()
 
 
-def test_words_must_do_where_the_file_system_knows_no_locks(path, monkeypatch):
+def test_lease_without_file_locks(path, monkeypatch):
     def unsupported(descriptor, kind):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -90,11 +90,11 @@ def test_words_must_do_where_the_file_system_knows_no_locks(path, monkeypatch):
     assert not Lease(path).acquire()
     first.release()
     assert Lease(path).acquire()
-    leave(path, "this", age=200)
+    write_lease(path, "this", age=200)
     assert not is_taken(path)
 
 
-def test_owner_touches_its_claim(path, monkeypatch):
+def test_owner_touches_its_lease(path, monkeypatch):
     monkeypatch.setattr(lease, "_HEARTBEAT", 0.01)
     own = Lease(path)
     assert own.acquire()
@@ -104,7 +104,7 @@ def test_owner_touches_its_claim(path, monkeypatch):
     own.release()
 
 
-def test_other_errors_of_the_file_system_are_not_swallowed(path, monkeypatch):
+def test_other_file_system_errors_are_raised(path, monkeypatch):
     def broken(descriptor, kind):
         raise OSError(errno.EIO, "Input/output error")
 

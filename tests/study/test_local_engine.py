@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def environments(monkeypatch, folder):
-    """Has runs write down their environment instead of training."""
+    """Makes runs write their environment to a file instead of training."""
 
     def work(path, run):
         os.write(1, b"at work")
@@ -42,8 +42,8 @@ def environments(monkeypatch, folder):
     return lambda run: json.loads(folder.run_dir(run).read_text())
 
 
-def do(engine, folder, runs):
-    """Does runs as a sweep would: as many at a time as fit."""
+def execute(engine, folder, runs):
+    """Executes runs as a sweep would, as many at a time as there are slots."""
     left, at_work, done = list(runs), 0, []
     with engine:
         while len(done) < len(runs):
@@ -56,7 +56,7 @@ def do(engine, folder, runs):
     return done
 
 
-def test_gpus_are_handed_out_one_each(monkeypatch, folder, environments):
+def test_each_run_gets_one_gpu(monkeypatch, folder, environments):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     engine = Local(share_import=True)
     assert engine.slots == 2
@@ -69,7 +69,7 @@ def test_gpus_are_handed_out_one_each(monkeypatch, folder, environments):
         assert {environments(run)["CUDA_VISIBLE_DEVICES"] for run in "ab"} == {"3", "5"}
         freed = environments(done[0])["CUDA_VISIBLE_DEVICES"]
         engine.start(folder.path, "c")
-        # A run's pipe closes a moment before the run has an exit code: one may have to look again.
+        # A run's pipe closes shortly before its exit code is available: `wait` may return nothing.
         while not (done := engine.wait(20)):
             pass
         assert done == ["c"]
@@ -77,39 +77,41 @@ def test_gpus_are_handed_out_one_each(monkeypatch, folder, environments):
     assert folder.log("a").read_text() == "at work"
 
 
-def test_temporary_files_of_a_run_go_with_it(monkeypatch, folder):
+def test_temporary_files_of_a_run_are_deleted(monkeypatch, folder):
     def work(path, run):
         handle, name = tempfile.mkstemp()
         os.close(handle)
         StudyFolder(path).run_dir(run).write_text(name)
-        return 1  # Whatever came of it.
+        return 1  # Any exit code.
 
     monkeypatch.setattr(worker, "work", work)
-    do(Local(1, share_import=True), folder, ["a", "b"])
+    execute(Local(1, share_import=True), folder, ["a", "b"])
     used = [Path(folder.run_dir(run).read_text()).parent for run in "ab"]
     assert not any(path.exists() for path in used)
-    assert Path(tempfile.gettempdir()) not in used  # Nor is it changed here.
+    assert (
+        Path(tempfile.gettempdir()) not in used
+    )  # The temporary folder of this process is unchanged.
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(2, 2, "1"), (8, 3, "2"), (1, 2, "1")])
 def test_runs_share_the_cores(monkeypatch, folder, environments, cores, workers, threads):
     monkeypatch.setattr(local.resources, "cpu_count", lambda: cores)
     monkeypatch.setattr(local, "_visible_gpus", lambda: [])
-    do(Local(workers, share_import=True), folder, ["a"])
+    execute(Local(workers, share_import=True), folder, ["a"])
     seen = environments("a")
     assert [seen[name] for name in THREADS] == [threads] * 3
     assert Local().slots == cores
 
 
-def test_one_run_at_a_time_has_all_cores(monkeypatch, folder, environments):
+def test_single_run_uses_all_cores(monkeypatch, folder, environments):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    do(Local(1, share_import=True), folder, ["a"])
+    execute(Local(1, share_import=True), folder, ["a"])
     assert environments("a")["TF_NUM_INTRAOP_THREADS"] is None
 
 
-def test_all_runs_are_done_and_reported_once(folder, environments):
+def test_every_run_is_reported_once(folder, environments):
     runs = [f"run{i}" for i in range(9)]
-    assert sorted(do(Local(3, share_import=True), folder, runs)) == runs
+    assert sorted(execute(Local(3, share_import=True), folder, runs)) == runs
 
 
 @pytest.mark.parametrize(
@@ -120,13 +122,13 @@ def test_all_runs_are_done_and_reported_once(folder, environments):
         ({"workers": -1}, "", "must be at least 1"),
     ],
 )
-def test_wrong_numbers_are_refused(monkeypatch, given, visible, message):
+def test_invalid_numbers_raise(monkeypatch, given, visible, message):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(ValueError, match=message):
         Local(**given)
 
 
-def test_nothing_is_forked_off_a_process_that_computes(monkeypatch):
+def test_no_fork_after_tensorflow_has_computed(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     tf.constant(1)
     assert not Local(2).forks
@@ -135,7 +137,7 @@ def test_nothing_is_forked_off_a_process_that_computes(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_that_has_only_imported_tensorflow_may_fork(monkeypatch):
+def test_fork_is_allowed_after_importing_tensorflow(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     asks = "from mtk.study.engines import Local; import tensorflow as tf; e = Local(2)"
     asks += "; print(e.forks); tf.constant(1); print(e.forks)"
@@ -143,8 +145,8 @@ def test_a_process_that_has_only_imported_tensorflow_may_fork(monkeypatch):
     assert done.stdout.split() == [str(sys.platform == "linux"), "False"], done.stderr
 
 
-def sweep_of(log):
-    """A process that does a run as a sweep does; both wait."""
+def start_sweep(log):
+    """Starts a process that executes a run like a sweep; both wait."""
 
     def job():
         signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to stop"), os._exit(75)))
@@ -153,7 +155,7 @@ def sweep_of(log):
 
     def work():
         os.setsid()
-        # A shell's background job ignores it.
+        # Background jobs of a shell ignore SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if os.fork() == 0:
             worker.detached(job, log, os.getppid())
@@ -168,9 +170,9 @@ def wait_for(log, text):
     until(lambda: log.exists() and text in log.read_text())
 
 
-def test_runs_stop_when_the_sweep_is_gone(tmp_path):
+def test_runs_stop_when_the_sweep_has_ended(tmp_path):
     log = tmp_path / "log"
-    sweep = sweep_of(log)
+    sweep = start_sweep(log)
     wait_for(log, "begun")
     sweep.kill()
     sweep.join()
@@ -179,22 +181,22 @@ def test_runs_stop_when_the_sweep_is_gone(tmp_path):
 
 def test_ctrl_c_at_the_terminal_does_not_reach_runs(tmp_path):
     log = tmp_path / "log"
-    sweep = sweep_of(log)
+    sweep = start_sweep(log)
     wait_for(log, "begun")
 
     def interrupted():
-        """Interrupts as a terminal does: again, since what runs in a fork may swallow it."""
+        """Sends SIGINT repeatedly, since code in the forked process may swallow it."""
         if sweep.is_alive():
             os.killpg(sweep.pid, signal.SIGINT)
         sweep.join(0.1)
         return not sweep.is_alive()
 
     until(interrupted)
-    wait_for(log, "asked to stop")  # Because the sweep is gone.
+    wait_for(log, "asked to stop")  # Because the sweep has ended.
     assert "KeyboardInterrupt" not in log.read_text()
 
 
-def test_worker_leaves_a_claimed_or_completed_run_alone(folder):
+def test_worker_skips_a_leased_or_completed_run(folder):
     lease = folder.lease("a")
     assert lease.acquire()
     assert worker.work(folder.path, "a") == worker.TAKEN
@@ -204,7 +206,7 @@ def test_worker_leaves_a_claimed_or_completed_run_alone(folder):
     assert not folder.run_log.path.exists()
 
 
-def test_worker_says_why_a_run_failed(folder):
+def test_worker_records_why_a_run_failed(folder):
     folder.config("a").parent.mkdir()
     folder.config("a").write_text("from mtk import experiment\nexperiment.Training.epoch = 3\n")
     assert worker.work(folder.path, "a") == worker.BAD_INPUT
@@ -214,10 +216,10 @@ def test_worker_says_why_a_run_failed(folder):
 
 
 @pytest.mark.slow
-def test_fresh_process_does_the_same(monkeypatch, folder):
+def test_run_in_a_fresh_process(monkeypatch, folder):
     folder.config("a").parent.mkdir()
     folder.config("a").write_text("from mtk import experiment\nexperiment.Training.epoch = 3\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert do(Local(2, share_import=False), folder, ["a"]) == ["a"]
+    assert execute(Local(2, share_import=False), folder, ["a"]) == ["a"]
     assert "Did you mean 'epochs'" in folder.reason("a")
     assert "ConfigError" in folder.log("a").read_text()

@@ -1,4 +1,4 @@
-"""Engines for clusters, as far as one machine goes."""
+"""Engines for clusters, as far as they can be tested on one machine."""
 
 import json
 import signal
@@ -32,14 +32,14 @@ def command(engine, study, folder):
 @pytest.mark.parametrize(
     ("engine", "module", "extra"), [(Ray, "ray", "[ray]"), (Slurm, "submitit", "[slurm]")]
 )
-def test_missing_package_is_named(monkeypatch, engine, module, extra):
+def test_missing_package_raises(monkeypatch, engine, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match="pip install") as caught:
         engine()
     assert extra in str(caught.value)
 
 
-def test_slurm_without_slurm_is_refused(monkeypatch):
+def test_missing_slurm_raises(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
     monkeypatch.setenv("PATH", "")
     with (
@@ -55,7 +55,7 @@ def test_slurm_without_slurm_is_refused(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "module"), [("ray", "ray"), ("slurm", "submitit")])
-def test_engine_stops_goes_on_and_does_every_run_once(engine, module, tmp_path):
+def test_engine_stops_continues_and_executes_every_run_once(engine, module, tmp_path):
     pytest.importorskip(module)
     study, folder = study_fault_injection.write(tmp_path / "s.gin", 40, (0.1,)), tmp_path / "study"
     asked = command(engine, study, folder)

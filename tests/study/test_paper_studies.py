@@ -1,4 +1,4 @@
-"""The numbers of runs that the paper tells, and what is varied in them."""
+"""The studies of the paper: numbers of runs and grids."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from tests.quick import slow, some
 
 STUDIES = Path(__file__).parents[2] / "configs" / "studies"
 ENGINES = STUDIES.parent / "engines"
-# Runs of the first stage, and of the second one at most: the paper has none.
+# Numbers of runs of the first stage, and at most of the second, which the paper does not have.
 NUMBERS = {
     "celeba": (9 * 7 * 16, 0),
     "celeba_short": (4 * 16, (1 + 11 * 4 + 5) * 5),
@@ -38,7 +38,7 @@ NUMBERS = {
 
 @pytest.fixture(scope="module")
 def expand(tmp_path_factory):
-    """A function that expands a shipped study, each one once."""
+    """Returns a function that expands a shipped study, with a cache."""
 
     @functools.cache
     def expanded(name):
@@ -48,14 +48,14 @@ def expand(tmp_path_factory):
     return expanded
 
 
-def test_every_shipped_study_has_its_number():
+def test_every_shipped_study_is_listed():
     assert {path.stem for path in STUDIES.glob("*.gin")} == NUMBERS.keys()
 
 
 @pytest.mark.parametrize(
     "name", some(NUMBERS, ["multi_digits", "multi_digits_rates", "multi30k", "multi_mnist_short"])
 )
-def test_dry_run_prints_the_number(name, capsys):
+def test_dry_run_prints_the_number_of_runs(name, capsys):
     assert sweep.main([f"--gin_file={STUDIES / name}.gin", "--dry_run"]) == 0
     text = capsys.readouterr().out
     listed, further = NUMBERS[name]
@@ -67,7 +67,7 @@ def test_dry_run_prints_the_number(name, capsys):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_the_head_tells_the_number(name):
+def test_head_comment_states_the_number_of_runs(name):
     head = (STUDIES / f"{name}.gin").read_text().split("\n\n")[0]
     listed, further = NUMBERS[name]
     told = [int(number) for number in re.findall(r"(\d+) runs", head)]
@@ -75,7 +75,7 @@ def test_the_head_tells_the_number(name):
     assert [int(most) for most in re.findall(r"at most (\d+)", head)] in ([], [further])
 
 
-def test_multi_mnist_is_the_papers_grid(expand):
+def test_multi_mnist_has_the_grid_of_the_paper(expand):
     runs = expand("multi_mnist").runs
     assert len({run.hash for run in runs}) == 720
     rates = {run.point["experiment.Optimization.learning_rate"] for run in runs}
@@ -91,9 +91,9 @@ def test_multi_mnist_is_the_papers_grid(expand):
     assert all("epochs = 100" in run.text for run in runs)
 
 
-def test_translation_is_522_of_the_papers_runs(expand):
+def test_translation_has_522_runs_of_the_paper(expand):
     names = [name for name in NUMBERS if name.startswith("translation_")]
-    names.remove("translation_short")  # Not the paper's.
+    names.remove("translation_short")  # Not in the paper.
     runs = {name: expand(name).runs for name in names}
     assert len({run.hash for of_one in runs.values() for run in of_one}) == 522
     for name, of_one in runs.items():
@@ -114,7 +114,7 @@ def test_translation_is_522_of_the_papers_runs(expand):
 
 
 @pytest.mark.slow
-def test_cityscapes_is_the_papers_grid(expand):
+def test_cityscapes_has_the_grid_of_the_paper(expand):
     runs = expand("cityscapes").runs
     assert len({run.hash for run in runs}) == 1960
     rates = sorted({run.point["experiment.Optimization.learning_rate"] for run in runs})
@@ -129,8 +129,8 @@ def test_cityscapes_is_the_papers_grid(expand):
 
 
 @pytest.mark.parametrize("name", some(["celeba", "multi_mnist"], ["multi_mnist"]))
-def test_mgda_is_that_of_the_papers_code(name, expand):
-    """`loss+` on features; the variants have every normalization in both places."""
+def test_mgda_variants_are_those_of_the_papers_code(name, expand):
+    """`loss+` on features; the variants have every normalization at both places."""
     mgda = [run for run in expand(name).runs if run.method == "mgda"]
     assert all("normalization = 'loss+'" in run.text for run in mgda)
     assert all("at = 'representation'" in run.text for run in mgda)
@@ -170,7 +170,7 @@ def test_imtl_has_rates_ten_times_lower(name, methods, expand):
 
 
 @pytest.mark.parametrize("name", ["multi_mnist_rates", "multi_digits_rates"])
-def test_rates_are_nine_whole_sparse_grids(name, expand):
+def test_sampling_rates_are_nine_sparse_grids(name, expand):
     made = expand(name)
     rates = [run.point["experiment.Optimization.learning_rate"] for run in made.runs]
     wanted = np.outer([0.001, 0.01, 0.1], np.arange(1, 10)).ravel()
@@ -191,8 +191,8 @@ def test_engine_config_shows_every_option(path):
 
 
 @pytest.mark.parametrize("name", ["multi_digits", "multi_mnist_short"])
-def test_a_seed_draws_the_split_too(name, expand):
-    """Runs of one seed see the same data, and those of another one other data."""
+def test_split_depends_on_the_seed(name, expand):
+    """Runs of one seed use the same data, runs of another seed other data."""
     made = expand(name)
     run = made.runs[0]
     other = made.grid.run(run.method, run.point, made.study.second_stage[0])

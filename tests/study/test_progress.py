@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_table_has_a_row_for_each_run_with_what_differs(make_sweep):
+def test_table_has_a_row_per_run_with_the_varied_parameters(make_sweep):
     alphas = {"gradnorm": {"combiners.GradNorm.alpha": [0.5, 1.5]}}
     sweep = make_sweep(method_grids=alphas, seeds=[0, 7])
     finish(sweep.folder.path, sweep.runs[0].hash)
@@ -35,14 +35,14 @@ def test_table_has_a_row_for_each_run_with_what_differs(make_sweep):
     assert rows[1].endswith("pending")
 
 
-def test_number_of_runs_is_told_by_method_and_in_all(make_sweep):
+def test_numbers_of_runs_are_shown_by_method_and_in_total(make_sweep):
     text = make_sweep(fresh_seeds=2).describe(slots=2)
-    # Of the static weights the best learning rate, of the method up to both.
+    # Of the static weights the best learning rate, of the method at most both.
     assert "small: 4 runs and at most 6 more (4 pending)" in text
     assert "  static_weights: 2" in text
 
 
-def test_equal_runs_are_said(make_sweep, capsys):
+def test_equal_runs_are_reported(make_sweep, capsys):
     sweep = make_sweep(grid={RATE: [0.1, 0.1, 0.3]})
     assert "2 runs are equal to other runs and will be run only once" in sweep.describe(slots=1)
     assert "small: 4 runs" in sweep.describe(slots=1)
@@ -56,14 +56,14 @@ def test_equal_runs_are_said(make_sweep, capsys):
     ("minutes", "slots", "time"),
     [(3, 1, "12:00"), (3, 2, "6:00"), (3, 100, "3:00"), (90, 2, "3:00:00"), (7200, 2, "10 days")],
 )
-def test_time_is_reckoned_from_what_the_study_says(make_sweep, minutes, slots, time):
+def test_time_is_estimated_from_run_minutes(make_sweep, minutes, slots, time):
     text = make_sweep(run_minutes=float(minutes)).describe(slots)
     runs = "1 run" if slots == 1 else f"{slots} runs"
     source = "based on the `run_minutes` of the study"
     assert f"estimated time: {time} with {runs} at a time, {source}" in text
 
 
-def test_time_is_reckoned_from_what_runs_took(make_sweep):
+def test_time_is_estimated_from_finished_runs(make_sweep):
     sweep = make_sweep()
     assert "estimated time: unknown" in sweep.describe(slots=1)
     static, gradnorm = sweep.runs[0], sweep.runs[2]
@@ -77,7 +77,7 @@ def test_time_is_reckoned_from_what_runs_took(make_sweep):
     )
 
 
-def test_estimate_falls_back_from_method_to_all_to_what_is_expected(make_sweep):
+def test_estimate_falls_back_from_method_to_all_runs_to_run_minutes(make_sweep):
     static, _, gradnorm, _ = make_sweep().runs
     estimate = Estimate({}, [static, gradnorm])
     assert estimate.of(static) is None
@@ -91,7 +91,7 @@ def test_estimate_falls_back_from_method_to_all_to_what_is_expected(make_sweep):
     assert estimate.total([static, static, gradnorm], 2) == 4.0
 
 
-def test_progress_is_a_line_an_event_elsewhere(make_sweep):
+def test_progress_is_one_line_per_event_without_a_terminal(make_sweep):
     stream = io.StringIO()
     make_sweep(run_minutes=1.0).go(FakeEngine(slots=1), progress=Progress(stream))
     lines = [line for line in stream.getvalue().splitlines() if " done, " in line]
@@ -102,7 +102,7 @@ def test_progress_is_a_line_an_event_elsewhere(make_sweep):
 
 
 def by_rate(sweep, losses):
-    """An engine whose runs have losses by their learning rate."""
+    """Returns an engine whose runs have losses by learning rate."""
     rates = {run.hash: run.point[RATE] for run in sweep.runs}
 
     def outcome(folder, run, number):
@@ -111,7 +111,7 @@ def by_rate(sweep, losses):
     return FakeEngine(outcome, slots=1)
 
 
-def test_best_so_far_is_marked_and_each_methods_best_is_told(make_sweep):
+def test_best_so_far_is_marked_and_summary_lists_the_best_of_each_method(make_sweep):
     stream, sweep = io.StringIO(), make_sweep(seeds=[0, 1])
     sweep.go(by_rate(sweep, {0.1: 0.5, 0.3: 0.25}), progress=Progress(stream))
     lines = [line for line in stream.getvalue().splitlines() if " done, " in line]
@@ -133,8 +133,8 @@ def test_best_so_far_is_marked_and_each_methods_best_is_told(make_sweep):
         ]
 
 
-def test_the_first_stage_says_which_is_best(make_sweep):
-    """As the report's advice does; fresh seeds only add to the mean."""
+def test_best_is_selected_in_the_first_stage(make_sweep):
+    """As in the report's advice; fresh seeds are only added to the mean."""
     static = [run for run in make_sweep().runs if run.method == "static_weights"]
     losses = {(0, 0): 0.2, (0, 1): 0.9, (1, 0): 0.3, (1, 1): 0.1}
     runs, said = [], {}
@@ -153,7 +153,7 @@ def test_the_first_stage_says_which_is_best(make_sweep):
     ]
 
 
-def test_methods_that_cannot_be_compared_have_no_best(make_sweep):
+def test_methods_with_different_monitors_have_no_best(make_sweep):
     runs = make_sweep().runs
     said = [monitor.Selected(name, "min", 0.1, {}) for name in ("a", "b", "c", "c")]
     found = summary.best(runs, {r.hash: s for r, s in zip(runs, said, strict=True)})
@@ -161,11 +161,11 @@ def test_methods_that_cannot_be_compared_have_no_best(make_sweep):
     assert summary.best(runs, {}) == []
 
 
-def test_progress_counts_what_will_follow(make_sweep):
+def test_progress_counts_the_runs_of_the_second_stage(make_sweep):
     stream = io.StringIO()
     make_sweep(fresh_seeds=2).go(FakeEngine(slots=1), progress=Progress(stream))
     lines = [line for line in stream.getvalue().splitlines() if " done, " in line]
-    # At most ten; the losses are all alike, so that no model of the method dominates another.
+    # At most ten; all losses are equal, so that no model of the method dominates another.
     assert [line.split(" done")[0] for line in lines] == [f"{i}/10" for i in range(1, 11)]
 
 
@@ -181,12 +181,12 @@ def test_progress_is_a_live_table_on_a_terminal(make_sweep, monkeypatch, colours
     assert "4/4 done" in text
     assert "━" in text
     assert "learning_rate 0.1" in text
-    assert ("\x1b[32m" in text) == colours  # What is the best so far is green.
+    assert ("\x1b[32m" in text) == colours  # The best value so far is green.
     assert text.splitlines()[-1].startswith("Report: ")
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_so_many_runs_are_started_at_most(make_sweep, number):
+def test_max_runs(make_sweep, number):
     engine, stream = FakeEngine(slots=2), io.StringIO()
     assert make_sweep().go(engine, progress=Progress(stream), max_runs=number) == 75
     assert len(engine.started) == number
@@ -195,7 +195,7 @@ def test_so_many_runs_are_started_at_most(make_sweep, number):
     assert len(engine.started) == 4
 
 
-def test_only_the_runs_of_a_method_are_done(make_sweep):
+def test_only_runs_the_given_methods(make_sweep):
     engine = FakeEngine()
     sweep = make_sweep(only=["gradnorm"], fresh_seeds=2)
     assert "2 runs and at most 4 more" in sweep.describe(slots=1)
@@ -207,7 +207,7 @@ def test_only_the_runs_of_a_method_are_done(make_sweep):
         make_sweep(only=["gradnrm"])
 
 
-def test_the_log_of_a_running_run_is_followed(tmp_path, monkeypatch):
+def test_tail_follows_the_log_of_a_running_run(tmp_path, monkeypatch):
     folder, said = StudyFolder(tmp_path), io.StringIO()
     for name in ("logs", "leases"):
         (tmp_path / name).mkdir()

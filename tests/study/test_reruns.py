@@ -10,7 +10,7 @@ RATES = [0.03, 0.1, 0.3]
 
 
 def losses_by_rate(sweep, table):
-    """An engine that gives each run the losses of its learning rate."""
+    """Returns an engine whose runs have losses by learning rate."""
     rates = {run.hash: run.point[RATE] for run in sweep.runs}
 
     def outcome(folder, run, number):
@@ -40,7 +40,7 @@ ALPHAS = [0.5, 1.0, 1.5]
 
 
 def two_stages(make_sweep, **changes):
-    """Two weightings and three alphas, each at three learning rates, and two fresh seeds."""
+    """A study of two weightings and three alphas at three learning rates, with two fresh seeds."""
     given = {
         "grid": {RATE: RATES},
         "method_grids": {
@@ -54,7 +54,7 @@ def two_stages(make_sweep, **changes):
 
 
 def by_point(sweep, losses, method=None):
-    """An engine whose losses are a function of the point of a run and of its seed."""
+    """Returns an engine whose losses are a function of the point and the seed of a run."""
     every = {run.hash: run for run in sweep.runs}
 
     def outcome(folder, run, number):
@@ -72,7 +72,7 @@ def measured(sweep):
 
 
 def rising(run):
-    """Losses that favour 0.1 for the first weighting and 0.3 for the second one."""
+    """Returns losses that favour 0.1 for the first weighting and 0.3 for the second one."""
     if run.method == "gradnorm":
         alpha = run.point["combiners.GradNorm.alpha"]
         return "finished", (alpha + run.point[RATE], 2 - alpha + run.point[RATE])
@@ -87,7 +87,7 @@ def test_selected_models_of_every_method_are_measured_with_fresh_seeds(make_swee
     assert sweep.go(engine) == 0
     again = measured(sweep)
     static = [e["bindings"] for e in again if e["method"] == "static_weights"]
-    # For each weighting its best rate; of the method, what none of its own dominates.
+    # For each weighting its best rate; of the method, its non-dominated models.
     assert static == [{RATE: rate, WEIGHTS: w} for rate, w in
                       ((0.1, WEIGHTINGS[0]), (0.3, WEIGHTINGS[1])) for _ in range(2)]  # fmt: skip
     own = [e["bindings"] for e in again if e["method"] == "gradnorm"]
@@ -101,7 +101,7 @@ def test_selected_models_of_every_method_are_measured_with_fresh_seeds(make_swee
     assert idle.started == []
 
 
-def test_of_many_non_dominated_models_five_are_measured(make_sweep):
+def test_at_most_five_non_dominated_models_are_measured(make_sweep):
     alphas = [0.1 * n for n in range(1, 10)]
     grids = {"gradnorm": {"combiners.GradNorm.alpha": alphas}}
     sweep = two_stages(make_sweep, method_grids=grids, grid={RATE: [0.1]}, fresh_seeds=1)
@@ -118,8 +118,8 @@ def test_of_many_non_dominated_models_five_are_measured(make_sweep):
     assert chosen[-1] == pytest.approx(0.9)
 
 
-def test_what_a_run_recorded_decides_whether_it_is_static(make_sweep):
-    """Whatever it is called; of a static one, each weighting has one best model."""
+def test_recorded_result_decides_whether_a_method_is_static(make_sweep):
+    """The recorded value decides, not the name; each static weighting has one best model."""
     sweep = two_stages(make_sweep, baseline=None)
 
     def static(run):
@@ -132,8 +132,8 @@ def test_what_a_run_recorded_decides_whether_it_is_static(make_sweep):
     assert sum(e["method"] == "static_weights" for e in again) == 2 * 2
 
 
-def test_what_a_run_does_not_train_selects_nothing(make_sweep):
-    """The faster a single task is trained, the worse are the heads of the others."""
+def test_untrained_tasks_do_not_count_in_selection(make_sweep):
+    """Longer training of a single task makes the untrained heads of the others worse."""
     alone = {"left": 1.0, "right": 0.0}
     grids = {"static_weights": {WEIGHTS: [*WEIGHTINGS, alone]}}
     sweep = two_stages(make_sweep, method_grids=grids)
@@ -151,7 +151,7 @@ def test_what_a_run_does_not_train_selects_nothing(make_sweep):
     assert found == {str(alone): 0.3, **{str(each): 0.03 for each in WEIGHTINGS}}
 
 
-def test_a_model_that_diverged_with_a_seed_is_not_selected(make_sweep):
+def test_model_that_diverged_with_one_seed_is_not_selected(make_sweep):
     def losses(run):
         status, values = rising(run)
         lost = run.method == "static_weights" and run.seed == 4 and run.point[RATE] == 0.1
@@ -171,7 +171,7 @@ def test_method_without_a_finished_run_has_no_second_stage(make_sweep):
     assert all(entry["seed"] == 0 for entry in listed(sweep))
 
 
-# Losses by learning rate, of which the last are worse than the second in both tasks.
+# Losses by learning rate; the last are worse than the second in both tasks.
 TRADE_OFF = {
     0.03: ("finished", (0.2, 0.9)),
     0.1: ("finished", (0.5, 0.5)),
@@ -179,7 +179,7 @@ TRADE_OFF = {
 }
 
 
-def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
+def test_replays_use_the_mean_weights_of_the_selected_models(make_sweep):
     own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
     sweep = make_sweep(grid={RATE: RATES}, method_grids=own, seeds=[4, 8])
     assert sweep.go(losses_by_rate(sweep, TRADE_OFF), replay=True) == 0
@@ -197,7 +197,7 @@ def test_replays_have_the_mean_weights_of_what_validation_selects(make_sweep):
     assert [entry for entry in listed(sweep) if entry.get("role") == "replay"] == replays
 
 
-def test_replays_are_measured_with_fresh_seeds_too(make_sweep):
+def test_replays_are_measured_with_fresh_seeds(make_sweep):
     own = {"gradnorm": {"combiners.GradNorm.alpha": [1.0]}}
     sweep = make_sweep(grid={RATE: RATES}, method_grids=own, fresh_seeds=2)
     assert sweep.go(losses_by_rate(sweep, TRADE_OFF), replay=True) == 0
@@ -222,14 +222,14 @@ def test_replay_needs_a_baseline(make_sweep):
         ("combiners.GradNorm.alpha", "must be float"),
     ],
 )
-def test_where_weights_cannot_be_replayed_nothing_is_started(make_sweep, weights, message):
+def test_invalid_weights_parameter_raises_before_any_run(make_sweep, weights, message):
     engine = FakeEngine()
     with pytest.raises(StudyError, match=message):
         make_sweep(weights=weights).go(engine, replay=True)
     assert engine.started == []
 
 
-def test_replay_of_a_run_without_weights_is_said(make_sweep, capsys):
+def test_replay_of_a_method_without_weights_is_reported(make_sweep, capsys):
     def outcome(folder, run, number):
         finish(folder, run)
         (sweep.folder.run_dir(run) / "metrics.jsonl").write_text("")
@@ -240,7 +240,7 @@ def test_replay_of_a_run_without_weights_is_said(make_sweep, capsys):
     assert "mgda cannot be replayed" in capsys.readouterr().err
 
 
-def test_a_replay_that_is_in_the_grid_remains_there(make_sweep, capsys):
+def test_replay_equal_to_a_run_of_the_grid_is_not_added(make_sweep, capsys):
     """The method's mean weights are those of a run with static weights."""
     weights = {"left": 0.6, "right": 0.4}
     grid = {RATE: [0.1], "combiners.StaticWeights.weights": [weights, {"left": 1, "right": 0}]}
@@ -264,7 +264,7 @@ def test_a_replay_that_is_in_the_grid_remains_there(make_sweep, capsys):
     assert "gradnorm (replayed)" in said
 
 
-def test_two_names_for_one_method_are_measured_once(make_sweep, capsys):
+def test_method_with_two_names_is_measured_once(make_sweep, capsys):
     gradnorm = "combiners/gradnorm.gin"
     methods = {"static_weights": "combiners/static_weights.gin", "a": gradnorm, "b": gradnorm}
     sweep = make_sweep(methods=methods, fresh_seeds=1)
@@ -273,7 +273,7 @@ def test_two_names_for_one_method_are_measured_once(make_sweep, capsys):
     assert "2 runs are equal to other runs" in capsys.readouterr().err
 
 
-def test_the_dry_run_tells_both_stages(make_sweep):
+def test_dry_run_shows_both_stages(make_sweep):
     sweep = two_stages(make_sweep, run_minutes=1.0, seeds=[0])
     text = sweep.describe(slots=1)
     # 2 weightings and 5 of 9 models, with two seeds each.
@@ -292,8 +292,8 @@ def said(name, direction, value, first=None):
     return {"monitor": {"name": name, "direction": direction, "value": value, **more}}
 
 
-def engine_that_says(sweep, table):
-    """An engine that gives each run the losses and the monitor of its learning rate."""
+def engine_with_monitors(sweep, table):
+    """Returns an engine whose runs have losses and a monitor by learning rate."""
     rates = {run.hash: run.point[RATE] for run in sweep.runs}
 
     def outcome(folder, run, number):
@@ -325,11 +325,11 @@ LOSSES = [(9.0, 0.9), (0.9, 0.09), (0.2, 0.5)]
 
 
 @pytest.mark.parametrize("kind", MONITORED)
-def test_best_is_so_by_what_runs_are_selected_by(make_sweep, kind):
+def test_best_is_chosen_by_the_monitor(make_sweep, kind):
     expected, monitors = MONITORED[kind]
     sweep = make_sweep(grid={RATE: RATES}, fresh_seeds=1)
     table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
-    assert sweep.go(engine_that_says(sweep, table)) == 0
+    assert sweep.go(engine_with_monitors(sweep, table)) == 0
     more = [e["bindings"][RATE] for e in measured(sweep) if e["method"] == "static_weights"]
     if kind == "relative losses":
         units = [(90 * 1 * 5) ** (1 / 3), (9 * 0.1 * 0.9) ** (1 / 3)]
@@ -338,24 +338,24 @@ def test_best_is_so_by_what_runs_are_selected_by(make_sweep, kind):
     assert more == [expected]
 
 
-def test_runs_of_two_monitors_cannot_be_selected_among(make_sweep):
+def test_selection_among_different_monitors_raises(make_sweep):
     sweep = make_sweep(grid={RATE: RATES}, fresh_seeds=1)
     monitors = [said("mean_loss", "min", 0.2), said("left_accuracy", "max", 0.9), {}]
     table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
     with pytest.raises(StudyError, match="'mean_loss'.*'left_accuracy'"):
-        sweep.go(engine_that_says(sweep, table))
+        sweep.go(engine_with_monitors(sweep, table))
 
 
-def test_old_results_are_of_the_mean(make_sweep):
+def test_results_without_a_monitor_count_as_mean_loss(make_sweep):
     sweep = make_sweep(grid={RATE: RATES}, fresh_seeds=1)
     monitors = [said("mean_loss", "min", 4.95), {}, {}]
     table = dict(zip(RATES, zip(LOSSES, monitors, strict=True), strict=True))
-    assert sweep.go(engine_that_says(sweep, table)) == 0
+    assert sweep.go(engine_with_monitors(sweep, table)) == 0
     more = [e["bindings"][RATE] for e in measured(sweep) if e["method"] == "static_weights"]
     assert more == [0.3]
 
 
 @pytest.mark.parametrize("given", [-1, 1.5, True, (1, 2)])
-def test_fresh_seeds_are_a_number(make_study, given):
+def test_invalid_fresh_seeds_raise(make_study, given):
     with pytest.raises(StudyError, match="fresh_seeds"):
         make_study(fresh_seeds=given)

@@ -12,7 +12,7 @@ from mtk.study.progress import Progress
 from tests.quick import some
 
 
-def test_every_run_is_done_once_and_no_more_at_a_time_than_fit(make_sweep):
+def test_every_run_is_executed_once_within_the_slots(make_sweep):
     for slots in (1, 2, 3, 10):
         engine = FakeEngine(slots=slots)
         sweep = make_sweep(seeds=range(slots))
@@ -25,8 +25,8 @@ def test_every_run_is_done_once_and_no_more_at_a_time_than_fit(make_sweep):
 
 
 @pytest.mark.parametrize("seed", some(range(20), range(6)))
-def test_whatever_happens_every_run_comes_to_its_end(make_sweep, seed):
-    """Runs finish, diverge, fail or are killed at random; the sweep itself starts over and over."""
+def test_every_run_ends_despite_random_failures(make_sweep, seed):
+    """Runs finish, diverge, fail or are killed at random, and the sweep is restarted repeatedly."""
     draw = random.Random(seed)
     ends = {}
 
@@ -52,7 +52,7 @@ def test_whatever_happens_every_run_comes_to_its_end(make_sweep, seed):
     assert all(sweep.folder.state(run) is wanted[end] for run, end in ends.items())
 
 
-def test_failed_runs_are_done_again_on_demand_only(make_sweep, capsys):
+def test_failed_runs_are_retried_only_on_demand(make_sweep, capsys):
     sweep = make_sweep()
     bad = sweep.runs[2].hash
 
@@ -72,13 +72,13 @@ def test_failed_runs_are_done_again_on_demand_only(make_sweep, capsys):
     assert again.started == [bad]
 
 
-def test_run_that_dies_again_and_again_is_given_up(make_sweep):
+def test_run_that_dies_repeatedly_fails(make_sweep):
     sweep = make_sweep()
     bad, slow = sweep.runs[0].hash, sweep.runs[1].hash
 
     def outcome(folder, run, number):
         if run == slow and number < 30:
-            save(folder, run)  # It comes on each time.
+            save(folder, run)  # It makes progress with each start.
         elif run != bad:
             finish(folder, run)
 
@@ -93,7 +93,7 @@ def test_run_that_dies_again_and_again_is_given_up(make_sweep):
 @pytest.mark.usefixtures("heard_hangups")
 @pytest.mark.parametrize("sent", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]])
 def test_signal_asks_runs_to_stop_once(make_sweep, capsys, sent):
-    """A terminal that is closed sends SIGHUP by itself and by its shell."""
+    """A closed terminal sends SIGHUP itself and through its shell."""
     before = signal.getsignal(sent[0])
 
     def outcome(folder, run, number):
@@ -105,22 +105,22 @@ def test_signal_asks_runs_to_stop_once(make_sweep, capsys, sent):
     sweep = make_sweep()
     assert sweep.go(engine) == 75
     assert engine.stops == 1
-    assert engine.kills == 1  # That is the end of the context, when nothing is at work.
+    assert engine.kills == 1  # Called when the context ends and no run is active.
     assert len(engine.started) == 2
     assert "Run the same command again to continue" in capsys.readouterr().err
     assert signal.getsignal(sent[0]) is before
     assert make_sweep().go(FakeEngine()) == 0
 
 
-def test_a_signal_that_a_run_here_has_taken_stops_the_sweep(make_sweep, monkeypatch):
-    """A run in this process has handlers of its own, and ends with its checkpoint."""
+def test_signal_handled_by_a_run_in_this_process_stops_the_sweep(make_sweep, monkeypatch):
+    """A run in this process has its own handlers, and ends with a checkpoint."""
     done = []
     monkeypatch.setattr(worker, "work", lambda *about: done.append(about) or worker.INTERRUPTED)
     assert make_sweep().go(Here()) == 75
     assert len(done) == 1
 
 
-def test_second_signal_ends_runs_at_once(make_sweep):
+def test_second_signal_kills_runs(make_sweep):
     class Stubborn(FakeEngine):
         def wait(self, seconds):
             os.kill(os.getpid(), signal.SIGINT)
@@ -161,8 +161,8 @@ def test_runs_of_another_sweep_are_waited_for(make_sweep, monkeypatch, capsys):
     assert "2 running elsewhere" in capsys.readouterr().err
 
 
-def test_two_sweeps_on_one_folder_share_the_runs(make_sweep):
-    """Each is asked in turn, in one process: what one does in between the other must see."""
+def test_concurrent_sweeps_share_the_runs(make_sweep):
+    """Both run in one process, and take turns at every `wait`."""
     first, second = make_sweep(seeds=range(5)), make_sweep(seeds=range(5))
     inner = FakeEngine()
 

@@ -1,4 +1,4 @@
-"""Sweeps that are killed for good, by the tool that does so by hand too."""
+"""Sweeps that are killed by the fault injection tool."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import study_fault_injection
 from mtk.study import StudyFolder
 from mtk.study.engines import base
 
-STEPS = 40  # So many that no run ends before it is disturbed.
+STEPS = 40  # So many that no run ends before it is killed.
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(study, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
+def reference(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
     done = subprocess.run(
         study_fault_injection.command(study, folder),
         cwd=study_fault_injection.ROOT,
@@ -39,11 +39,11 @@ def undisturbed(study, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
-    """A run that shares the import of TensorFlow with others computes the same bits."""
-    run = json.loads((undisturbed / "study.json").read_text())["runs"][1]["hash"]
-    folder = StudyFolder(undisturbed)
-    # As the manifest tells, with the threads that two runs at a time have each.
+def test_forked_run_equals_that_of_the_command(reference, tmp_path):
+    """A run that shares the import of TensorFlow with others gives bitwise equal results."""
+    run = json.loads((reference / "study.json").read_text())["runs"][1]["hash"]
+    folder = StudyFolder(reference)
+    # As recorded in the manifest, with the threads that each of two concurrent runs has.
     command = json.loads((folder.run_dir(run) / "manifest.json").read_text())["command"]
     assert command[1:3] == ["-m", "mtk.train"]
     environment = base.threads(len(os.sched_getaffinity(0)) // 2)
@@ -58,20 +58,20 @@ def test_forked_run_is_that_of_the_command_alone(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_study_ends_as_an_undisturbed_one(study, undisturbed, tmp_path):
+def test_killed_study_ends_like_an_uninterrupted_one(study, reference, tmp_path):
     draw, folder = random.Random(0), tmp_path / "study"
     victim = study_fault_injection.Victim(study, folder)
     assert victim.wait_for_run()
     assert victim.disturb("run", draw)
     assert victim.wait_for_run()
     assert victim.disturb("sweep", draw)
-    # Its runs notice that it is gone, and the next sweep waits for them or takes over.
+    # Its runs notice that it has ended; the next sweep waits for them or takes over.
     stopped = study_fault_injection.Victim(study, folder)
     assert stopped.wait_for_run()
     assert stopped.end(signal.SIGTERM) in (75, 0)
     two = [study_fault_injection.Victim(study, folder) for _ in range(2)]
     assert [sweep.finish() for sweep in two] == [0, 0]
-    assert study_fault_injection.differences(folder, undisturbed) == []
+    assert study_fault_injection.differences(folder, reference) == []
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ def test_states_of_a_run(folder):
     assert folder.state("a") is State.PENDING
     folder.lease("a").path.parent.mkdir(parents=True)
     lease = folder.lease("a")
-    # A lock of this very process counts too: each opens the file anew.
+    # A lock of the same process counts too, since each opens the file anew.
     assert lease.acquire()
     assert folder.state("a") is State.RUNNING
     lease.release()
@@ -36,7 +36,7 @@ def test_states_of_a_run(folder):
         assert folder.state("a") is state
 
 
-def test_the_result_of_another_run_is_damage(folder):
+def test_result_of_another_run_counts_as_damaged(folder):
     for run in ("a", "b"):
         finish(folder.path, run, "finished")
         path = folder.run_dir(run) / "result.json"
@@ -58,7 +58,7 @@ def test_the_result_of_another_run_is_damage(folder):
         '{"status": "finished", "validation": {"tasks": {"left": {"loss": 1%s}}}}' % ("0" * 400),
     ],
 )
-def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, capsys):
+def test_damaged_result_is_reported_and_not_repeated(make_sweep, folder, content, capsys):
     sweep = make_sweep()
     bad = sweep.runs[1].hash
     folder.run_dir(bad).mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_damaged_result_is_said_and_not_done_again(make_sweep, folder, content, 
 
 
 @pytest.mark.parametrize("name", ["logs", "leases", "logs/{run}.log"])
-def test_a_pipe_in_a_study_is_named_and_not_waited_for(make_sweep, folder, name):
+def test_pipe_in_a_study_raises_without_blocking(make_sweep, folder, name):
     sweep = make_sweep()
     path = folder.path / name.format(run=sweep.runs[0].hash)
     path.parent.mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_a_pipe_in_a_study_is_named_and_not_waited_for(make_sweep, folder, name)
         sweep.go(FakeEngine())
 
 
-def test_odd_lines_of_the_run_log_are_skipped(folder):
+def test_invalid_lines_of_the_run_log_are_skipped(folder):
     folder.path.mkdir()
     folder.run_log.note("a", "finished", 1.0)
     with folder.run_log.path.open("a") as file:
@@ -95,7 +95,7 @@ def test_odd_lines_of_the_run_log_are_skipped(folder):
     assert folder.run_log.last("a") == "finished"
 
 
-def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
+def test_list_keeps_runs_of_earlier_sweeps(make_sweep, folder):
     make_sweep().go(FakeEngine())
     before = {e["hash"]: e for e in json.loads(folder.list.read_text())["runs"]}
     make_sweep(grid={"experiment.Optimization.learning_rate": [0.5]}, seeds=[1]).go(FakeEngine())
@@ -109,14 +109,14 @@ def test_list_keeps_what_earlier_sweeps_did(make_sweep, folder):
     assert all(e["bindings"] == {"experiment.Optimization.learning_rate": 0.5} for e in new)
 
 
-def test_folder_of_another_study_is_refused(make_sweep):
+def test_folder_of_another_study_raises(make_sweep):
     make_sweep().go(FakeEngine())
     with pytest.raises(StudyError, match="contains the study 'small', not 'other'"):
         make_sweep(name="other")
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"runs": 3}', '{"runs": [{}]}'])
-def test_damaged_list_is_said(make_sweep, folder, content):
+def test_damaged_list_raises(make_sweep, folder, content):
     make_sweep().go(FakeEngine())
     folder.list.write_text(content)
     with pytest.raises(StudyError, match="is damaged. Remove it"):
@@ -137,7 +137,7 @@ def test_configs_are_written_for_every_run(make_sweep, folder):
         assert folder.config(run.hash).read_text() == run.text
 
 
-def test_journal_adds_up_the_sessions_of_completed_runs(folder):
+def test_run_log_sums_the_sessions_of_completed_runs(folder):
     folder.path.mkdir()
     notes = [("a", "interrupted", 2.0), ("a", "finished", 3.0), ("b", "interrupted", 9.0)]
     for note in [*notes, ("c", "diverged", 1.0), ("d", "failed", 7.0)]:
@@ -150,7 +150,7 @@ def test_journal_adds_up_the_sessions_of_completed_runs(folder):
     assert math.isclose(found["c"], 1.0)
 
 
-def test_progress_is_the_newest_checkpoint(folder):
+def test_progress_is_that_of_the_newest_checkpoint(folder):
     assert folder.newest_checkpoint("a") == ""
     save(folder.path, "a")
     first = folder.newest_checkpoint("a")
@@ -159,7 +159,7 @@ def test_progress_is_the_newest_checkpoint(folder):
 
 
 @pytest.mark.parametrize("name", ["study.json", "run_log.jsonl", "configs/a.gin", "logs/a.log"])
-def test_a_link_in_a_study_folder_is_not_written_through(folder, tmp_path, name):
+def test_symlinks_in_a_study_folder_are_not_written_through(folder, tmp_path, name):
     link = folder.path / name
     link.parent.mkdir(parents=True)
     (tmp_path / "precious").write_text("of others")

@@ -18,7 +18,7 @@ def _at_the_root(monkeypatch):
     monkeypatch.chdir(study_fault_injection.ROOT)
 
 
-def test_help_needs_no_tensorflow():
+def test_help_does_not_import_tensorflow():
     code = "import sys; from mtk import sweep; sweep.main(['--help'])"
     shown = (
         f"import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules)); {code}"
@@ -46,7 +46,7 @@ def test_help_needs_no_tensorflow():
         ),
     ],
 )
-def test_bad_input_is_one_message_without_traceback(given, message, capsys):
+def test_bad_input_prints_one_message_without_traceback(given, message, capsys):
     assert sweep.main(given) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -62,8 +62,8 @@ def test_bad_input_is_one_message_without_traceback(given, message, capsys):
         (bench_command.main, "cards", [], "bench.Card.settings"),
     ],
 )
-def test_what_no_run_would_read_is_refused(main, folder, arguments, field, tmp_path, capsys):
-    """The files of a study, a search and a card are not those of their runs."""
+def test_bindings_that_no_run_reads_are_refused(main, folder, arguments, field, tmp_path, capsys):
+    """The files of a study, a search and a card are not configurations of their runs."""
     file = tmp_path / "mine.gin"
     own = "experiment.Training.epochs = 1"
     file.write_text(
@@ -77,7 +77,7 @@ def test_what_no_run_would_read_is_refused(main, folder, arguments, field, tmp_p
     assert "mine.gin, line 3" in error
 
 
-def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
+def test_bad_input_and_dry_runs_write_nothing(tmp_path, capsys):
     folder = tmp_path / "study"
     assert sweep.main([STUDY, f"--study_dir={folder}", "--dry_run"]) == 0
     bad = "--gin.study.Study.grid={'experiment.Optimization.learning_rat': (1.0,)}"
@@ -88,7 +88,7 @@ def test_nothing_is_written_for_bad_input_and_dry_runs(tmp_path, capsys):
 
 @pytest.fixture
 def given(tmp_path, monkeypatch):
-    """Arguments of a study that an engine of another package pretends to do."""
+    """Arguments of a study whose engine is a fake one in another package."""
     monkeypatch.setattr("mtk.study.checking.check", lambda *_, **__: None)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "engine_of_a_user.py").write_text(
@@ -101,14 +101,14 @@ def given(tmp_path, monkeypatch):
     return [STUDY, f"--gin_file={file}", f"--study_dir={tmp_path / 's'}"]
 
 
-def test_an_engine_of_another_package_is_found_by_its_import_path(given, tmp_path):
+def test_engine_is_found_by_its_import_path(given, tmp_path):
     assert sweep.main([*given, "--only=static_weights", "--max_runs=2"]) in (0, 75)
     ended = [*(tmp_path / "s" / "runs").glob("*/result.json")]
     assert len(ended) == 2
 
 
 @pytest.mark.slow
-def test_study_that_is_done_is_shown_where_nothing_can_be_written(given, tmp_path, bind):
+def test_finished_study_is_shown_on_a_read_only_file_system(given, tmp_path, bind):
     assert sweep.main(given) == 0
     bind(tmp_path / "s", tmp_path / "s")
     subprocess.run(["mount", "-o", "remount,bind,ro", tmp_path / "s"], check=True)
@@ -116,15 +116,15 @@ def test_study_that_is_done_is_shown_where_nothing_can_be_written(given, tmp_pat
 
 
 @pytest.mark.slow
-def test_failing_and_diverging_runs_are_told_apart(tmp_path):
-    """One that cannot start, one that diverges, one that finishes; then a retry."""
+def test_failed_and_diverged_runs_are_distinguished(tmp_path):
+    """One run cannot start, one diverges, one finishes; then a retry."""
     study = study_fault_injection.write(tmp_path / "study.gin", steps=7, rates=(0.1, 1e30))
     folder = tmp_path / "study"
     config.parse([study])
     made = Sweep(config.bound(Study)(), folder, [study_fault_injection.ROOT])
     config.parse()
     for run in made.runs:
-        if run.method == "static_weights":  # Its folder is another's.
+        if run.method == "static_weights":  # Its folder exists already and is not a run's.
             made.folder.run_dir(run.hash).mkdir(parents=True)
             (made.folder.run_dir(run.hash) / "mine.txt").touch()
     command = [
@@ -143,14 +143,14 @@ def test_failing_and_diverging_runs_are_told_apart(tmp_path):
         assert "Traceback" in (folder / failed["log"]).read_text()
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1
-    assert "done," not in again.stderr  # Nothing was started.
+    assert "done," not in again.stderr  # No run was started.
     retried = subprocess.run([*command, "--retry_failed"], capture_output=True, text=True)
     assert retried.returncode == 1
     assert retried.stderr.count("FAILED") == 2
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
-def test_an_early_ctrl_c_is_no_traceback(interrupted, capsys):
+def test_early_ctrl_c_prints_no_traceback(interrupted, capsys):
     def main():
         if interrupted:
             raise KeyboardInterrupt
@@ -162,7 +162,7 @@ def test_an_early_ctrl_c_is_no_traceback(interrupted, capsys):
     assert capsys.readouterr().err == ("stopped\n" if interrupted else "")
 
 
-def test_files_that_an_included_study_names_are_found_beside_it(tmp_path, monkeypatch, capsys):
+def test_paths_in_an_included_study_are_relative_to_it(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.gin").write_text(
         "include 'studies/multi_digits.gin'\nstudy.Study.name = 'mine'\n"
     )
