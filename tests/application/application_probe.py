@@ -1,4 +1,4 @@
-"""Something to configure, for the tests of the configuration."""
+"""Classes and functions that the tests of the configuration configure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal

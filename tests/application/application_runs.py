@@ -1,4 +1,4 @@
-"""Short ways to train, for the tests of the application."""
+"""Helpers that start short runs, for the tests of the application."""
 
 import json
 from dataclasses import fields
@@ -19,7 +19,7 @@ def fit(model, batches, *used, epochs=2, **arguments):
 
 
 def grouped(combiner=combiners.PCGrad, **settings):
-    """The arguments of `experiment.run`, of fields of its groups by their names alone."""
+    """Returns the arguments of `experiment.run`, given fields of its groups by name."""
     found = {"combiner": combiner}
     for kind in GROUPS:
         own = {f.name: settings.pop(f.name) for f in fields(kind) if f.name in settings}
@@ -49,7 +49,7 @@ def describe(workload, timed=None, **settings):
 
 
 def described():
-    """The description of a run of the configuration in force."""
+    """Returns the description of a run with the current configuration."""
     own = {"given": ("run_dir",), "instead": experiment.describe}
     return config.bound(experiment.run, **own)()
 

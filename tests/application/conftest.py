@@ -10,21 +10,21 @@ from mtk.workloads.multi_digits import MultiDigits
 
 @pytest.fixture(scope="session")
 def tiny():
-    """A factory of the smallest Multi-digits: 1,079 training pairs and a few hundred weights."""
+    """A factory of the smallest Multi-digits: 1,079 training pairs, a few hundred weights."""
     return lambda: MultiDigits(partners=1, channels=(4, 4), units=8)
 
 
 @pytest.fixture(scope="session")
 def finished(tiny, tmp_path_factory):
-    """The folder and the result of a short run; for reading only."""
-    config.parse()  # No other test's configuration.
+    """The folder and the result of a short run; tests must not modify it."""
+    config.parse()  # Clears the configuration of other tests.
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
     return folder, start(tiny, folder)
 
 
 @pytest.fixture
 def batches():
-    """Real digits in batches of 20 for a model that reads parity and size of a digit."""
+    """Real digits in batches of 20, for a model of two tasks: parity and size of a digit."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -49,7 +49,7 @@ def model():
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes a config file; what was parsed is forgotten afterwards."""
+    """Returns a function that writes a config file; the configuration is cleared afterwards."""
 
     def write_file(text, name="base.gin"):
         path = tmp_path / name

@@ -17,7 +17,7 @@ from mtk.experiment import results
 from tests.quick import some
 
 
-def test_logs_are_told_apart_by_task():
+def test_logs_are_split_by_task():
     logs = {"loss": 1, "a_loss": 2, "a_b_loss": 3, "val_a_accuracy": 4, "val_loss": 5}
     assert entries(logs, ["a", "a_b"], "train") == [
         ("train", "", "loss", 1),
@@ -78,13 +78,13 @@ def test_divergence_seen_by_validation_only(model, batches):
 
 
 @pytest.mark.slow
-def test_no_divergence_in_a_sound_run(model, batches):
+def test_no_divergence_in_a_finite_run(model, batches):
     divergence = callbacks.TerminateOnNonFinite()
     fit(model, batches, divergence)
     assert divergence.found_at is None
 
 
-def test_metrics_log_holds_what_history_holds(model, batches, tmp_path):
+def test_metrics_log_equals_history(model, batches, tmp_path):
     path = tmp_path / "metrics.jsonl"
     history = fit(model, batches, callbacks.MetricsLog(path)).history
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -96,7 +96,7 @@ def test_metrics_log_holds_what_history_holds(model, batches, tmp_path):
     assert found[10, "train", "large", "weight"] == 0.5
 
 
-def test_metrics_log_writes_json_only(model, batches, tmp_path):
+def test_metrics_log_is_valid_json(model, batches, tmp_path):
     log = callbacks.MetricsLog(tmp_path / "metrics.jsonl")
     log.set_model(model)
     log.write("test", {"loss": math.inf, "odd_loss": math.nan}, step=3)
@@ -126,15 +126,15 @@ def test_selection_keeps_the_best_weights(model, batches, tmp_path):
 
 
 @pytest.mark.parametrize("patience", some([1, 2], [2]))
-def test_early_stopping_waits_that_many_evaluations(model, batches, tmp_path, patience):
+def test_early_stopping_waits_for_patience_evaluations(model, batches, tmp_path, patience):
     selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", patience)
-    model.compile(keras.optimizers.SGD(0.0))  # Nothing is ever better than the first.
+    model.compile(keras.optimizers.SGD(0.0))  # No evaluation is better than the first.
     history = fit(model, batches, selection, epochs=9)
     assert len(history.epoch) == 1 + patience
     assert selection.selected_step == 10
 
 
-def test_selection_without_validation_says_so(model, batches, tmp_path):
+def test_selection_without_validation_warns(model, batches, tmp_path):
     selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     with pytest.raises(ValueError, match="validation_data"):
         model.fit(batches, callbacks=[selection], verbose=0)
@@ -146,7 +146,7 @@ def test_selection_checks_its_arguments(path, patience):
         callbacks.BestCheckpoint(path, patience)
 
 
-def test_progress_writes_lines_where_there_is_no_terminal(model, batches, tmp_path):
+def test_progress_writes_lines_without_a_terminal(model, batches, tmp_path):
     stream, selection = io.StringIO(), callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     progress = callbacks.Progress(20, every=0.0, stream=stream, selection=selection)
     fit(model, batches, selection, progress)
@@ -161,7 +161,7 @@ def test_progress_writes_lines_where_there_is_no_terminal(model, batches, tmp_pa
     assert last.startswith("step 20/20 · ")
     assert "validation: odd loss" in last
     assert not re.search("[\r\x1b]", text)
-    # Numbers stand below one another.
+    # Numbers are aligned in columns.
     told = [line for line in lines if "validation" in line]
     assert len({line.index("large") for line in told}) == 1
 
@@ -180,7 +180,7 @@ def test_progress_marks_the_best_validation_so_far(model, batches, tmp_path, bet
     assert f"(best at step {20 if better else 10})" in second
 
 
-def test_of_many_tasks_the_mean_and_the_worst_are_shown():
+def test_many_tasks_are_summarized_by_mean_and_worst():
     stream = io.StringIO()
     progress = callbacks.Progress(9, stream=stream)
     names = [f"t{n}" for n in range(12)]
@@ -192,8 +192,8 @@ def test_of_many_tasks_the_mean_and_the_worst_are_shown():
     assert re.findall(r"\bt\d+", line) == ["t11", "t10", "t9"]
 
 
-def test_a_metric_of_some_tasks_has_no_mean():
-    """Shown as NaN it would look as if the run had diverged."""
+def test_metric_of_only_some_tasks_has_no_mean():
+    """NaN would look as if the run had diverged."""
     stream = io.StringIO()
     progress = callbacks.Progress(9, stream=stream)
     progress.set_model(SimpleNamespace(task_names=[f"t{n}" for n in range(12)]))
@@ -211,7 +211,7 @@ UNITS = {"loss": 1.0, "accuracy": 0.1}
 
 
 def test_progress_estimates_the_time_left(model, batches, monkeypatch):
-    """With a clock that takes 60 s for the first step and 2 s for each other."""
+    """With a fake clock: the first step takes 60 s, every other 2 s."""
     stream = io.StringIO()
     progress = callbacks.Progress(1000, every=0.0, stream=stream)
     progress.set_model(model)
@@ -225,7 +225,7 @@ def test_progress_estimates_the_time_left(model, batches, monkeypatch):
     assert "step    3/1000 · 0.5 steps/s · 33:14 left" in last
 
 
-def test_a_resume_says_from_which_step(model):
+def test_resume_reports_its_step(model):
     stream = io.StringIO()
     progress = callbacks.Progress(1000, stream=stream)
     progress.set_model(model)
@@ -250,4 +250,4 @@ def test_progress_draws_a_bar_and_a_table_on_a_terminal(
     assert "━" in text
     assert "step 10/20" in text
     assert ("\x1b[32m" in text) == colours
-    assert text.endswith("\x1b[2K")  # The view is taken away.
+    assert text.endswith("\x1b[2K")  # The live view is erased.

@@ -1,4 +1,4 @@
-"""The command `mtk` and what it lists."""
+"""The command `mtk` and its lists."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from mtk import list as listing
 ROOT = Path(__file__).parents[2]
 
 
-def test_commands_are_handed_their_arguments(monkeypatch, capsys):
+def test_commands_receive_their_arguments(monkeypatch, capsys):
     from mtk import evaluate
 
     seen = []
@@ -50,8 +50,8 @@ def test_version_and_completion(capsys):
         ("prepare ", list(prepare._DATA_SETS)),
     ],
 )
-def test_what_bash_completes(capsys, tmp_path, typed, offered):
-    """As bash calls the function: with the words so far, of which the last is completed."""
+def test_bash_completion(capsys, tmp_path, typed, offered):
+    """Calls the function as bash does: with the words so far, of which the last is completed."""
     (tmp_path / "some folder").mkdir()
     (tmp_path / "another.gin").touch()
     assert command.main(["--completion"]) == 0
@@ -113,7 +113,9 @@ def test_runs_are_listed(folder, capsys):
     assert "4 of 8" in done
     assert "a_loss 0.25" in done
     assert unfinished.split()[:2] == ["unfinished", "unfinished"]
-    assert listing.main(["runs", str(folder / "runs" / "done")]) == 0  # Of one run, its row.
+    assert (
+        listing.main(["runs", str(folder / "runs" / "done")]) == 0
+    )  # The folder of one run is listed as one row.
     assert capsys.readouterr().out.splitlines()[1].split() == done.split()
     (folder / "runs" / "done" / "result.json").write_text("{")
     assert listing.main(["runs", str(folder / "runs")]) == 0
@@ -137,7 +139,7 @@ def test_studies_are_listed(folder, capsys):
         (None, "is a device or a pipe"),
     ],
 )
-def test_a_damaged_list_is_an_error_where_it_is_named(folder, content, words, capsys):
+def test_damaged_list_is_an_error_if_given_by_path(folder, content, words, capsys):
     file = folder / "study.json"
     file.write_text(content) if content else os.mkfifo(file)
     for what in ("runs", "studies"):
@@ -145,7 +147,7 @@ def test_a_damaged_list_is_an_error_where_it_is_named(folder, content, words, ca
         said = capsys.readouterr().err
         assert words in said
         assert str(file) in said
-    if content:  # Beside other studies it is a row, and these are listed.
+    if content:  # In a list of several studies a damaged one is a row, and the others are listed.
         assert listing.main(["studies", str(folder.parent)]) == 0
         assert words in capsys.readouterr().out
 
@@ -160,7 +162,7 @@ def test_a_damaged_list_is_an_error_where_it_is_named(folder, content, words, ca
         (["things"], "things"),
     ],
 )
-def test_bad_input(given, words, tmp_path, monkeypatch, capsys):
+def test_bad_input_prints_an_error(given, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     try:
         code = listing.main(given)
@@ -170,7 +172,7 @@ def test_bad_input(given, words, tmp_path, monkeypatch, capsys):
     assert words in capsys.readouterr().err
 
 
-def test_the_working_directory_was_removed(tmp_path):
+def test_removed_working_directory(tmp_path):
     program = (
         "import os, sys; from mtk import command; os.rmdir(os.getcwd());"
         "sys.argv[1:] = ['train', '--gin_file=x.gin', '--run_dir=r']; command.run()"

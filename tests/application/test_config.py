@@ -26,20 +26,20 @@ def test_macros_are_overlaid_too(write):
     assert drive()["stops"] == 5
 
 
-def test_a_new_configuration_forgets_the_last(write):
+def test_parse_clears_the_previous_configuration(write):
     config.parse([write(BASE + "probe.drive.stops = 1\n")])
     config.parse([write(BASE)])
     assert drive()["stops"] is None
 
 
-def test_include_is_relative_to_its_file_and_keeps_the_place_of_errors(write):
+def test_include_is_relative_to_its_file_and_errors_name_the_included_file(write):
     write(BASE + "probe.drive.stopz = 1\n", "inner/base.gin")
     outer = write("include 'inner/base.gin'\n")
     with pytest.raises(config.ConfigError, match=r"inner/base\.gin, line 5: probe\.drive\.stopz"):
         config.parse([outer])
 
 
-def test_keras_classes_are_configured_as_they_are(write):
+def test_keras_classes_are_configurable(write):
     text = HEAD + "import keras\nprobe.learn.optimizer = @keras.optimizers.SGD\n"
     config.parse([write(text + "keras.optimizers.SGD.momentum = 0.5\n")])
     optimizer = config.bound(probe.learn)()
@@ -47,7 +47,7 @@ def test_keras_classes_are_configured_as_they_are(write):
     assert optimizer.momentum == 0.5
 
 
-def test_asked_text_stands_alone(write):
+def test_requested_text_is_a_complete_configuration(write):
     write(HEAD + "probe.Engine.power = 7\n", "inner/engine.gin")
     base = write("include 'inner/engine.gin'\n" + BASE + "n = 1\nprobe.drive.stops = %n\n")
     text = config.parse([base], ["n = 6"])
@@ -57,7 +57,7 @@ def test_asked_text_stands_alone(write):
     assert config.asked().count("dynamic_registration") == 1
 
 
-def test_operative_text_has_defaults_and_stands_alone(write):
+def test_operative_text_has_defaults_and_is_a_complete_configuration(write):
     config.parse([write(BASE + "n = 3\nprobe.drive.stops = %n\n")])
     drive()
     text = config.operative()
@@ -73,7 +73,7 @@ def test_library_code_needs_no_configuration():
     assert config.asked().strip() == source.DYNAMIC
 
 
-# What is written in line 5 of the file, and what the error says.
+# Line 5 of the config file, and parts of the error message.
 FAULTS = {
     "unknown parameter": ("probe.drive.stopps = 1", "no parameter 'stopps'. Did you mean 'stops'"),
     "parameter like no other": ("probe.Engine.xyz = 1", "It has: power, fuel"),
@@ -122,7 +122,7 @@ def test_error_names_file_line_fault_and_remedy(write, fault):
 
 
 @pytest.mark.parametrize("fault", ["unknown parameter", "bad literal", "text for a number"])
-def test_error_in_the_overlay_is_found_there(write, fault):
+def test_error_names_the_overlay(write, fault):
     line, message = FAULTS[fault]
     overlay = write(f"{HEAD}\n# A comment.\n{line}\n", "overlay.gin")
     with pytest.raises(config.ConfigError, match=r"overlay\.gin, line 5") as caught:
@@ -130,7 +130,7 @@ def test_error_in_the_overlay_is_found_there(write, fault):
     assert message in str(caught.value)
 
 
-def test_error_on_the_command_line_is_found_there(write):
+def test_error_names_the_command_line(write):
     with pytest.raises(config.ConfigError, match=r"command line, line 1: probe\.drive\.stopps"):
         config.parse([write(BASE)], ["probe.drive.stopps = 1"])
 
@@ -141,7 +141,7 @@ def test_bad_indentation_of_a_block(write):
         config.parse([path])
 
 
-def test_slip_in_the_name_of_a_keras_parameter(write):
+def test_misspelled_keras_parameter(write):
     path = write(f"{BASE}import keras\nkeras.optimizers.SGD.momentun = 0.9\n")
     with pytest.raises(config.ConfigError, match=r"Did you mean 'momentum'(.|\n)*line 6"):
         config.parse([path])
@@ -153,7 +153,7 @@ def test_similar_macro_is_suggested(write):
         config.parse([path], ["stop = 2"])
 
 
-def test_type_is_checked_behind_a_macro(write):
+def test_type_of_a_macros_value_is_checked(write):
     path = write(f"{BASE}n = 'many'\nprobe.drive.stops = %n\n")
     with pytest.raises(config.ConfigError, match="must be int or None, not 'many'"):
         config.parse([path])
@@ -167,13 +167,13 @@ def test_required_value_may_come_from_an_overlay(write):
     assert drive()["stops"] == 2
 
 
-def test_missing_file_suggests_its_neighbour(write):
+def test_missing_file_suggests_a_similar_name(write):
     path = write(BASE, "pcgrad.gin")
     with pytest.raises(config.ConfigError, match=r"Did you mean 'pcgrad\.gin'"):
         config.parse([path.with_name("pcgard.gin")])
 
 
-def test_missing_argument_of_the_root(write):
+def test_missing_argument_of_the_root_function(write):
     config.parse([write(f"{HEAD}probe.drive.engine = @probe.Engine\n")])
     with pytest.raises(config.ConfigError, match="does not set 'road'"):
         config.bound(probe.drive)
@@ -193,6 +193,6 @@ def test_missing_argument_of_the_root(write):
         (dict[str, float], [{"a": 1}], [{"a": "b"}, [1]]),
     ],
 )
-def test_which_values_fit_a_type(hint, good, bad):
+def test_values_are_checked_against_type_hints(hint, good, bad):
     assert all(types.accepts(hint, value) for value in good)
     assert not any(types.accepts(hint, value) for value in bad)

@@ -1,4 +1,4 @@
-"""Configs that come with the package are found by their names, from any directory."""
+"""Configs of the package are found by name from any directory."""
 
 import os
 import shutil
@@ -16,13 +16,13 @@ SHIPPED = sorted(path.relative_to(ROOT / "configs") for path in (ROOT / "configs
 
 
 @pytest.mark.parametrize("prefix", ["", "configs/"])
-def test_every_config_is_found_from_anywhere(tmp_path, monkeypatch, prefix):
+def test_every_config_is_found_from_any_directory(tmp_path, monkeypatch, prefix):
     monkeypatch.chdir(tmp_path)
     for name in SHIPPED:
         assert config.find(f"{prefix}{name}").read_bytes() == (ROOT / "configs" / name).read_bytes()
 
 
-def test_a_local_file_wins(tmp_path, monkeypatch):
+def test_local_file_takes_precedence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("base.gin").write_text("seed = 7\n")
     Path("mine.gin").write_text("include 'base.gin'\n")
@@ -36,21 +36,21 @@ def test_a_local_file_wins(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["nothing.gin", "../setup.cfg", "train.py", "/base.gin", "base"])
-def test_nothing_else_of_the_package_is_a_config(tmp_path, monkeypatch, name):
+def test_other_files_of_the_package_are_not_configs(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert config.find(name) == Path(name)
 
 
-def test_a_slip_is_told(tmp_path, monkeypatch, capsys):
+def test_misspelled_name_gives_a_suggestion(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert train.main(["--gin_file=multi_digit.gin", "--run_dir=run"]) == 2
     assert "'multi_digits.gin'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_wheel_carries_the_configs(tmp_path):
+def test_wheel_contains_the_configs(tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    source = tmp_path / "source"  # A build leaves files beside what it builds.
+    source = tmp_path / "source"  # A build writes files beside its sources.
     for name in ("mtk", "configs"):
         shutil.copytree(ROOT / name, source / name, symlinks=True)
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
@@ -58,7 +58,7 @@ def test_a_wheel_carries_the_configs(tmp_path):
     build = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
     subprocess.run([*pip, *build], check=True, cwd=tmp_path)
     shutil.rmtree(source)
-    # What mtk needs is that of this environment; mtk itself is the wheel's.
+    # Dependencies come from this environment; mtk itself comes from the wheel.
     venv.create(tmp_path / "venv", with_pip=False)
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (wheel,) = tmp_path.glob("mtk-*.whl")

@@ -1,4 +1,4 @@
-"""What commands show on a terminal, and in a pipe."""
+"""The output of commands on a terminal and in a pipe."""
 
 import io
 import re
@@ -32,30 +32,30 @@ def show(stream):
     return stream.getvalue()
 
 
-def test_a_pipe_gets_plain_lines():
+def test_pipe_gets_plain_lines():
     assert show(io.StringIO()) == "a line with [markup] and 0.5\n"
 
 
 @pytest.mark.parametrize("colours", [True, False])
-def test_a_terminal_gets_a_view_below_the_lines(monkeypatch, colours):
+def test_terminal_gets_a_live_view_below_the_lines(monkeypatch, colours):
     monkeypatch.setenv("NO_COLOR", "" if colours else "1")
     text = show(Terminal())
     assert "a line with [markup] and 0.5" in text
     for part in ("━", "step 1/2", "left", BEST):
         assert part in text
     assert ("\x1b[32m" in text) == colours
-    # What is killed leaves a cursor that is seen.
+    # The cursor is shown again at the end.
     assert text.rindex("\x1b[?25l") < text.rindex("\x1b[?25h")
 
 
-def test_rich_is_imported_for_a_terminal_only():
+def test_rich_is_imported_only_for_terminals():
     code = "import sys; from mtk.display import Display; Display().say('x'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == "x\n"
     assert "rich" not in done.stdout.split()
 
 
-def test_a_stage_tells_its_time(capsys):
+def test_stage_reports_its_time(capsys):
     with display.stage("Reading"):
         assert capsys.readouterr().err == "Reading …\n"
     assert capsys.readouterr().err.startswith("Reading: 0.")
@@ -64,7 +64,7 @@ def test_a_stage_tells_its_time(capsys):
     assert capsys.readouterr().err == "Reading …\n"
 
 
-def test_meter_counts(capsys, monkeypatch):
+def test_meter_reports_counts(capsys, monkeypatch):
     quick = Meter("lines", 7)
     quick.add(7)
     assert capsys.readouterr().err == ""
@@ -83,7 +83,7 @@ def test_meter_counts(capsys, monkeypatch):
     assert said.endswith(" lines/s · 0:00 left\n")
 
 
-def test_streams_that_cannot_be_written_stop_nothing():
+def test_errors_on_writing_are_ignored():
     class Broken(Terminal):
         def write(self, text):
             raise OSError("no room")
@@ -92,7 +92,7 @@ def test_streams_that_cannot_be_written_stop_nothing():
 
 
 @pytest.mark.parametrize(("columns", "bar"), [(80, True), (40, False)])
-def test_a_narrow_terminal_keeps_the_text_and_gives_up_the_bar(monkeypatch, columns, bar):
+def test_narrow_terminal_shows_the_text_without_a_bar(monkeypatch, columns, bar):
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = Display(Terminal())
     shown.draw("step 1000/3000 · 59.1 steps/s · 0:4", 0.5)
@@ -101,7 +101,7 @@ def test_a_narrow_terminal_keeps_the_text_and_gives_up_the_bar(monkeypatch, colu
     assert ("━" in shown.stream.getvalue()) == bar
 
 
-def test_what_is_too_wide_for_a_terminal_goes_to_lines_of_its_own(monkeypatch):
+def test_text_too_wide_for_the_terminal_is_split_into_lines(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     parts = ["step 500/3000", "left loss 2.3027", "right loss 1.4791"]
     assert Display(io.StringIO()).fitted(parts) == " · ".join(parts)
@@ -112,7 +112,7 @@ def test_what_is_too_wide_for_a_terminal_goes_to_lines_of_its_own(monkeypatch):
 @pytest.mark.parametrize(
     ("number", "words"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (2000, "2,000 runs")]
 )
-def test_one_thing_is_not_told_as_several(number, words):
+def test_counted_uses_singular_and_plural(number, words):
     assert display.counted(number, "run") == words
 
 
@@ -120,7 +120,7 @@ _PLURALS = re.compile(
     r"\{+ ?[^{}]*\}+ "
     r"(tasks|runs|examples|steps|seeds|layers|configurations|epochs|batches|inputs)\b"
 )
-# Numbers that are never 1 there: constants, lengths that were looked at, hashed texts.
+# Numbers that are never 1: constants, lengths that were checked before, hashed texts.
 _NEVER_ONE = (
     "{self.update_every} steps",
     "{number} examples, the last one",
@@ -147,7 +147,7 @@ _NEVER_ONE = (
 
 
 def test_numbers_of_things_are_counted():
-    """`1 runs` reads like a slip: `counted` gives one of a kind its own word."""
+    """The code uses `counted` for numbers of things, so that no text says `1 runs`."""
     package = Path(display.__file__).parent
     found = [
         line.strip()
@@ -162,5 +162,5 @@ def test_numbers_of_things_are_counted():
     ("number", "shown"),
     [(0.12345, "0.123"), (1234.0, "1230"), (1e-5, "1e-05"), (99.96, "100"), (-0.5, "-0.5")],
 )
-def test_short_numbers_are_not_written_with_powers_sooner_than_needed(number, shown):
+def test_short_numbers_avoid_exponents(number, shown):
     assert display.short(number) == shown

@@ -11,11 +11,11 @@ import mtk
 from mtk import callbacks
 from tests.quick import some
 
-_MARK = 99.0  # In a pixel it makes a batch one with a NaN gradient.
+_MARK = 99.0  # A pixel of this value makes the gradient of its batch NaN.
 
 
-class Hiding(keras.layers.Dense):
-    """Gives NaN as gradient of marked batches, and hides NaN going forward, as max-pooling does."""
+class HidesNaN(keras.layers.Dense):
+    """Returns NaN gradients for marked batches, and hides NaN going forward, like max-pooling."""
 
     def is_marked(self, x, y):
         return tf.reduce_max(x) >= _MARK
@@ -31,11 +31,11 @@ class Hiding(keras.layers.Dense):
 
 
 @pytest.fixture(params=some([1, 5], [5]), ids=["step by step", "five steps at once"])
-def hiding(request):
-    """A compiled model for `batches` that hides what becomes of its shared weights."""
+def nan_hiding_model(request):
+    """A compiled model for `batches` whose losses stay finite when shared weights are NaN."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((64,))
-    shared = Hiding(8)(inputs)
+    shared = HidesNaN(8)(inputs)
     outputs = {name: keras.layers.Dense(2)(shared) for name in ("odd", "large")}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = mtk.MultiTaskModel(
@@ -53,20 +53,20 @@ def marked(batches, step):
 
 
 @pytest.mark.parametrize("step", some([1, 4, 13, 20], [13]))
-def test_hidden_nan_is_found(hiding, batches, step):
+def test_hidden_nan_is_found(nan_hiding_model, batches, step):
     divergence = callbacks.TerminateOnNonFinite()
     train = marked(batches.repeat(4), step)
-    history = hiding.fit(
+    history = nan_hiding_model.fit(
         train, validation_data=batches, steps_per_epoch=10, callbacks=[divergence], epochs=4
     )
-    assert np.isfinite(history.history["val_loss"]).all()  # Nothing shows in the losses.
+    assert np.isfinite(history.history["val_loss"]).all()  # The losses stay finite.
     assert np.isfinite(history.history["loss"]).all()
-    assert np.isnan(hiding.network.layers[1].kernel.numpy()).any()
+    assert np.isnan(nan_hiding_model.network.layers[1].kernel.numpy()).any()
     assert (divergence.found_at, divergence.task) == (step, "")
-    assert int(hiding.optimizer.iterations) == math.ceil(step / 10) * 10
+    assert int(nan_hiding_model.optimizer.iterations) == math.ceil(step / 10) * 10
 
 
-def test_selection_keeps_no_weights_after_a_hidden_nan(hiding, batches, tmp_path):
+def test_selection_ignores_evaluations_after_a_hidden_nan(nan_hiding_model, batches, tmp_path):
     class Finite(keras.callbacks.Callback):
         found = {}
 
@@ -76,8 +76,8 @@ def test_selection_keeps_no_weights_after_a_hidden_nan(hiding, batches, tmp_path
 
     selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5")
     finite = Finite()
-    # Without Divergence, so that the training goes on.
-    hiding.fit(
+    # Without `TerminateOnNonFinite`, so that training continues.
+    nan_hiding_model.fit(
         marked(batches.repeat(4), 15),
         validation_data=batches,
         steps_per_epoch=10,
@@ -86,10 +86,10 @@ def test_selection_keeps_no_weights_after_a_hidden_nan(hiding, batches, tmp_path
     )
     assert list(finite.found.values()) == [True, False, False, False]
     assert selection.selected_step == 10
-    assert all(np.isfinite(v.numpy()).all() for v in hiding.network.weights)
+    assert all(np.isfinite(v.numpy()).all() for v in nan_hiding_model.network.weights)
 
 
-def test_weight_that_is_no_number_names_its_task(model, batches):
+def test_nan_task_weight_names_its_task(model, batches):
     divergence = callbacks.TerminateOnNonFinite()
     divergence.set_model(model)
     divergence.on_train_begin()
@@ -98,7 +98,7 @@ def test_weight_that_is_no_number_names_its_task(model, batches):
     assert (divergence.found_at, divergence.task) == (10, "large")
 
 
-def test_divergence_serves_a_model_of_plain_keras(batches):
+def test_divergence_of_a_plain_keras_model(batches):
     model = keras.Sequential([keras.layers.Dense(2)])
     model.compile("sgd", "mse")
     divergence = callbacks.TerminateOnNonFinite()
@@ -109,19 +109,19 @@ def test_divergence_serves_a_model_of_plain_keras(batches):
     assert (divergence.found_at, divergence.task) == (4, "")
 
 
-class HidingLarge(Hiding):
-    """Gives NaN as gradient once its outputs are large."""
+class HidesNaNOfLargeOutputs(HidesNaN):
+    """Returns NaN gradients once its outputs are large."""
 
     def is_marked(self, x, y):
         return tf.reduce_max(tf.abs(y)) >= 1e4
 
 
 def large():
-    """A workload whose network hides that its weights have become NaN."""
+    """A workload whose losses stay finite although its weights become NaN."""
 
     def network():
         inputs = keras.Input((8,))
-        shared = HidingLarge(8)(inputs)
+        shared = HidesNaNOfLargeOutputs(8)(inputs)
         return keras.Model(inputs, {n: keras.layers.Dense(2, name=n)(shared) for n in tasks})
 
     tasks = {"left": 0, "right": 1}
@@ -131,7 +131,7 @@ def large():
     return mtk.workloads.Arrays(network, [mtk.Task(n, loss) for n in tasks], (x, y), 0.2, 0.2)
 
 
-def hidden(run_dir, **arguments):
+def start_hidden_divergence(run_dir, **arguments):
     """Starts a run that diverges while all its losses stay finite."""
 
     def momentum(learning_rate):
@@ -145,13 +145,15 @@ def losses(run_dir, step):
     return [line["value"] for line in lines if line["name"] == "loss"]
 
 
-def test_run_whose_losses_hide_its_divergence_ends_as_diverged(tmp_path):
-    result = hidden(tmp_path / "run", learning_rate=1e8, evaluate_every=20)
-    assert len(losses(tmp_path / "run", 10)) == 6  # Found there: train and validation, and means.
+def test_run_with_hidden_divergence_ends_as_diverged(tmp_path):
+    result = start_hidden_divergence(tmp_path / "run", learning_rate=1e8, evaluate_every=20)
+    assert (
+        len(losses(tmp_path / "run", 10)) == 6
+    )  # Found at step 10: losses of train and validation for two tasks, and their means.
     assert None not in losses(tmp_path / "run", 10)
     assert result["status"] == "diverged"
     assert result["steps"] < 10
-    assert result["task"] == "left"  # Whose weight it is; that of `right` is none either.
+    assert result["task"] == "left"  # The first task with a NaN weight; that of `right` is NaN too.
     assert result["selected_step"] is None
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     assert not (tmp_path / "run" / "saved_model").exists()
@@ -165,7 +167,7 @@ def test_late_hidden_divergence_keeps_the_earlier_selection(tmp_path):
     def late_jump(learning_rate, steps_per_epoch):
         return keras.optimizers.schedules.PiecewiseConstantDecay([5], [learning_rate, 1e8])
 
-    result = hidden(tmp_path / "run", schedule=late_jump, evaluate_every=4)
+    result = start_hidden_divergence(tmp_path / "run", schedule=late_jump, evaluate_every=4)
     assert result["status"] == "diverged"
     assert 6 < result["steps"] <= 12
     last = max(line["step"] for line in read_metrics(tmp_path / "run"))

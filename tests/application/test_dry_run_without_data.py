@@ -1,4 +1,4 @@
-"""Dry runs of configurations whose data are not there."""
+"""Dry runs of configurations whose data are missing."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def _no_configuration():
     "name",
     [n if n == "multi_mnist" else pytest.param(n, marks=pytest.mark.slow) for n in SMALL],
 )
-def test_step_is_timed_on_synthetic_batches_and_said_so(name, capsys):
+def test_dry_run_times_steps_on_synthetic_batches_and_says_so(name, capsys):
     bindings = [f"--gin_bindings={each}" for each in SMALL[name]]
     command = [f"--gin_file={CONFIGS / name}.gin", "--dry_run", "--dry_run_batch=2", *bindings]
     assert train.main(command) == 0
@@ -56,7 +56,7 @@ LOADERS = {
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_data_are_made_in_dry_runs_only(name, tmp_path):
+def test_synthetic_data_are_used_only_in_dry_runs(name, tmp_path):
     load, is_right = LOADERS[name]
     with pytest.raises(ValueError, match="none"):
         load(str(tmp_path / "none"))
@@ -68,7 +68,7 @@ def test_data_are_made_in_dry_runs_only(name, tmp_path):
         load(str(tmp_path / "none"))
 
 
-def test_damaged_data_are_an_error_in_a_dry_run_too(tmp_path):
+def test_damaged_data_raise_in_dry_runs(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with synthetic.where_missing():
         for load in (open_arrays, open_corpus):
@@ -77,14 +77,14 @@ def test_damaged_data_are_an_error_in_a_dry_run_too(tmp_path):
     assert synthetic.missing() == []
 
 
-def test_values_that_are_left_to_the_command_line():
+def test_required_values():
     assert config.required([CONFIGS / "celeba.gin"]) == ["data_dir"]
     assert config.required([CONFIGS / "celeba.gin"], ["data_dir = 'x'"]) == []
     with pytest.raises(config.ConfigError, match="data_dir"):
         config.parse([CONFIGS / "celeba.gin"])
 
 
-def test_repeated_examples_take_the_memory_of_one():
+def test_repeated_examples_use_the_memory_of_one():
     many = synthetic.repeated(np.arange(6.0).reshape(2, 3), 1 << 40)
     assert many.shape == (1 << 40, 2, 3)
     assert synthetic.is_repeated(many)

@@ -1,4 +1,4 @@
-"""Missing data are named before TensorFlow is imported."""
+"""Missing data raise an error before TensorFlow is imported."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def _no_tensorflow(monkeypatch):
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_train_names_the_folder(name, tmp_path, capsys):
+def test_train_error_names_the_missing_folder(name, tmp_path, capsys):
     missing = tmp_path / "none"
     flags = [f"--gin_file={CONFIGS / name}.gin", f"--gin.{GIVEN[name]}={str(missing)!r}"]
     assert train.main([*flags, f"--run_dir={tmp_path / 'run'}"]) == 2
@@ -33,7 +33,7 @@ def test_train_names_the_folder(name, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sweep_names_the_folder(tmp_path, capsys):
+def test_sweep_error_names_the_missing_folder(tmp_path, capsys):
     study = f"--gin_file={CONFIGS / 'studies' / 'multi_mnist.gin'}"
     data = f"--gin.data_dir={str(tmp_path / 'none')!r}"
     assert sweep.main([study, data, f"--study_dir={tmp_path / 'study'}"]) == 2
@@ -43,7 +43,7 @@ def test_sweep_names_the_folder(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_values_that_are_no_paths_are_left_alone(tmp_path):
+def test_values_that_are_not_paths_are_ignored(tmp_path):
     (tmp_path / "there").mkdir()
     for value in (str(tmp_path / "there"), None):
         config.check_names(

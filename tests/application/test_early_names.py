@@ -1,4 +1,4 @@
-"""What is read from sources is what importing them would give."""
+"""Names and parameters found by parsing sources equal those found by importing them."""
 
 import importlib
 import inspect
@@ -28,7 +28,7 @@ def public_of(name):
     return [(name, *each) for each in public(importlib.import_module(name)).items()]
 
 
-def test_every_public_name_is_found_with_its_parameters():
+def test_public_names_and_parameters_equal_those_of_the_import():
     everything = [each for name in MODULES for each in public_of(name)]
     assert len(everything) > len(MODULES)
     for name, shown, value in everything:
@@ -42,8 +42,8 @@ def test_every_public_name_is_found_with_its_parameters():
                 assert list(found.parameters) == list(inspect.signature(value).parameters)
 
 
-def test_most_of_what_configs_bind_is_known():
-    """It would be easy, and useless, to know nothing."""
+def test_most_bound_names_of_configs_are_known():
+    """A parser that knows no name would pass the other tests."""
     for module, name in (
         ("mtk.experiment", "run"),
         ("mtk.study", "Study"),
@@ -61,14 +61,14 @@ def test_most_of_what_configs_bind_is_known():
 
 
 @pytest.mark.parametrize("name", ["mtk.combiners", "mtk.experiment", "mtk.workloads.multi_digits"])
-def test_a_name_that_is_not_there(name):
+def test_unknown_name(name):
     with pytest.raises(names.NoSuchNameError) as caught:
         names.look_up(name, ["nothing"])
     assert {*caught.value.known} >= {*public(importlib.import_module(name))}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
-def test_shipped_configs_pass(path):
+def test_shipped_configs_are_valid(path):
     bases = {
         "combiners": ["translation_cldr.gin", "multi_digits.gin"],
         "architectures": ["multi_digits.gin"],
@@ -83,5 +83,5 @@ def test_shipped_configs_pass(path):
     assert draft.imported
 
 
-def test_other_packages_are_left_to_the_import():
+def test_names_of_other_packages_are_not_checked():
     assert names.look_up("keras.optimizers", ["NoSuchOptimizer"]) is None

@@ -1,4 +1,4 @@
-"""TensorBoard reads curves in the order of their steps, whatever the clock said."""
+"""Event files sort by step for TensorBoard, even if the system clock was set back."""
 
 import time
 
@@ -15,28 +15,28 @@ def name(seconds, rest="host.1.0.v2"):
 
 
 @pytest.fixture
-def at(monkeypatch):
-    """A function that sets the clock of this module."""
+def set_clock(monkeypatch):
+    """Returns a function that sets the clock of the module."""
     return lambda now: monkeypatch.setattr(event_files.time, "time", lambda: float(now))
 
 
 @pytest.mark.parametrize("clock", [1500, 1999, 2000, 999, 1001, 700])
-def test_a_file_of_now_is_the_last_and_the_others_keep_their_order(tmp_path, at, clock):
+def test_new_file_is_last_and_the_others_keep_their_order(tmp_path, set_clock, clock):
     made = [1000, 1001, 2000, 2001, 2100]
     for seconds in made:
         (tmp_path / name(seconds)).write_text(str(seconds))
-    for now in (clock, clock - 300, clock - 600):  # Set back again and again.
-        at(now)
+    for now in (clock, clock - 300, clock - 600):  # The clock is set back repeatedly.
+        set_clock(now)
         event_files.put_in_order(tmp_path)
         (tmp_path / name(now, "me")).write_text(str(now))
         made.append(now)
         found = sorted(tmp_path.iterdir())
         assert [path.read_text() for path in found] == [str(seconds) for seconds in made]
-        at(now + 1)
+        set_clock(now + 1)
 
 
-def test_files_of_one_second_keep_their_order(tmp_path, at):
-    at(2000)
+def test_files_of_one_second_keep_their_order(tmp_path, set_clock):
+    set_clock(2000)
     for counter in (8, 9, 10, 11, 99, 100):
         event_files.put_in_order(tmp_path)
         (tmp_path / name(2000, f"host.1.{counter}.v2")).write_text(str(counter))
@@ -45,21 +45,21 @@ def test_files_of_one_second_keep_their_order(tmp_path, at):
 
 
 @pytest.mark.parametrize("clock", [2101, 9000])
-def test_nothing_is_renamed_while_the_clock_goes_on(tmp_path, at, clock):
+def test_no_file_is_renamed_if_the_clock_was_not_set_back(tmp_path, set_clock, clock):
     for seconds in (1000, 2000, 2100):
         (tmp_path / name(seconds)).touch()
     (tmp_path / "notes").touch()
     before = sorted(tmp_path.iterdir())
-    at(clock)
+    set_clock(clock)
     event_files.put_in_order(tmp_path)
     event_files.put_in_order(tmp_path / "missing")
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_file_is_known_by_its_first_name(tmp_path, at):
+def test_renamed_file_is_identified_by_its_original_name(tmp_path, set_clock):
     (tmp_path / name(2000)).touch()
     for now in (1000, 500):
-        at(now)
+        set_clock(now)
         event_files.put_in_order(tmp_path)
         (path,) = tmp_path.iterdir()
         assert path.name != name(2000)
@@ -73,12 +73,12 @@ def write(folder, *steps):
     curves.flush(steps[-1])
 
 
-def test_curves_go_on_in_order_and_back_to_a_checkpoint(tmp_path):
+def test_curves_continue_in_order_and_are_cut_at_a_checkpoint(tmp_path):
     curves = tmp_path / "tensorboard"
     files = AppendOnlyFiles(tmp_path, tmp_path / "metrics.jsonl", curves)
     write(curves, 1, 2)
     (first,) = (curves / "train").iterdir()
-    later = first.rename(first.with_name(name(int(time.time()) + 5000)))  # The clock was wrong.
+    later = first.rename(first.with_name(name(int(time.time()) + 5000)))  # The clock was ahead.
     lengths = files.lengths()
     write(curves, 3)
     write(curves, 4)

@@ -1,4 +1,4 @@
-"""From real runs to a verdict: are their test examples paired?"""
+"""From runs to a verdict with paired test examples."""
 
 import functools
 
@@ -16,7 +16,7 @@ class Small(MultiDigits):
 
 
 @pytest.mark.slow
-def test_runs_of_a_study_are_compared_over_their_test_examples(tmp_path):
+def test_verdict_pairs_runs_over_their_test_examples(tmp_path):
     weights = {f"weight {w}": {"left": w, "right": 1 - w} for w in (0.25, 0.5, 0.75)}
     methods = {n: functools.partial(combiners.StaticWeights, w) for n, w in weights.items()}
     for name, combiner in {**methods, "pcgrad": combiners.PCGrad}.items():

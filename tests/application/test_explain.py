@@ -6,8 +6,8 @@ from mtk import config
 from mtk.config import explanation
 
 
-def explained(write, lines):
-    """Drives with a configuration that fails, and returns the explanation."""
+def explanation_of(write, lines):
+    """Parses a configuration that makes `drive` fail, and returns the explanation of the error."""
     config.parse([write(BASE + lines)])
     with pytest.raises(ValueError, match=r".") as caught:
         config.bound(probe.drive)()
@@ -15,7 +15,7 @@ def explained(write, lines):
 
 
 def test_error_of_a_configured_class_names_its_lines(write):
-    text = explained(write, "p = 200\nprobe.Engine.power = %p\nprobe.drive.stops = 1\n")
+    text = explanation_of(write, "p = 200\nprobe.Engine.power = %p\nprobe.drive.stops = 1\n")
     assert text.startswith("An engine has at most 100 of power.\n")
     assert "line 6: probe.Engine.power = %p" in text
     assert "line 5: p = 200" in text
@@ -23,32 +23,32 @@ def test_error_of_a_configured_class_names_its_lines(write):
     assert "stops" not in text
 
 
-def test_error_of_a_configured_class_names_no_other_of_its_lines(write):
-    text = explained(write, "probe.Engine.power = 200\nprobe.Engine.fuel = 'coal'\n")
+def test_error_of_a_configured_class_names_only_related_lines(write):
+    text = explanation_of(write, "probe.Engine.power = 200\nprobe.Engine.fuel = 'coal'\n")
     assert "line 5: probe.Engine.power = 200" in text
     assert "fuel" not in text
 
 
 def test_error_that_mentions_no_binding_names_the_class_only(write):
-    text = explained(write, "probe.Engine.fuel = 'coal'\nprobe.Engine.horses = 0\n")
+    text = explanation_of(write, "probe.Engine.fuel = 'coal'\nprobe.Engine.horses = 0\n")
     assert text == "Nothing to ride on.\n  in Engine"
 
 
-def test_error_of_the_root_names_the_lines_it_speaks_of(write):
+def test_error_of_the_root_names_the_lines_of_its_received_values(write):
     lines = "probe.drive.stops = -1\nprobe.drive.size = (1, -1)\nprobe.Engine.fuel = 'coal'\n"
-    text = explained(write, lines)
+    text = explanation_of(write, lines)
     assert text.startswith("A drive has no stops or more. Received: stops=-1\n")
     assert "line 5: probe.drive.stops = -1" in text
     assert text.count("line ") == 1
 
 
-def test_error_of_the_root_that_receives_nothing_names_no_line(write):
-    text = explained(write, "probe.drive.size = (1, 2)\nprobe.drive.names = ['closed']\n")
+def test_error_of_the_root_without_received_values_names_no_line(write):
+    text = explanation_of(write, "probe.drive.size = (1, 2)\nprobe.drive.names = ['closed']\n")
     assert text == "The road (1, 2) is closed."
 
 
-def test_error_of_the_root_names_the_text_it_quotes(write):
-    text = explained(write, "probe.Engine.fuel = 'coal'\nprobe.drive.names = ['coal']\n")
+def test_error_of_the_root_names_the_line_of_quoted_text(write):
+    text = explanation_of(write, "probe.Engine.fuel = 'coal'\nprobe.drive.names = ['coal']\n")
     assert text.startswith("No 'coal' on this road.\n")
     assert "line 5: probe.Engine.fuel = 'coal'" in text
     assert text.count("line ") == 1
@@ -75,5 +75,5 @@ def test_error_of_the_root_names_the_text_it_quotes(write):
         ("dropout", 0.1, "No MNIST at /data/none.", 0),
     ],
 )
-def test_what_a_message_says_of_a_binding(parameter, value, message, expected):
+def test_messages_that_mention_a_binding(parameter, value, message, expected):
     assert explanation.score(parameter, value, message) == expected

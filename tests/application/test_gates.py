@@ -1,4 +1,4 @@
-"""How much of each expert the tasks take, in the event files."""
+"""Gate weights of experts in the event files."""
 
 import math
 from pathlib import Path
@@ -16,8 +16,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
-def mixing():
-    """A compiled model of experts for `batches`."""
+def mmoe_model():
+    """A compiled mixture-of-experts model for `batches`."""
     inputs = keras.Input((64,))
     features = sharing.MMoE(["odd", "large"], 4, keras.layers.Dense(8), name="mmoe")(inputs)
     outputs = {name: keras.layers.Dense(2)(x) for name, x in features.items()}
@@ -28,19 +28,19 @@ def mixing():
     return made
 
 
-def test_gates_at_every_evaluation(mixing, batches, tmp_path, read_events):
+def test_gates_are_written_at_every_evaluation(mmoe_model, batches, tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path, measure_every=0)
     seen = [x for x, _ in batches]
-    fit(mixing, batches, board, callbacks.Gates(board, lambda: seen))
+    fit(mmoe_model, batches, board, callbacks.Gates(board, lambda: seen))
     events = read_events(tmp_path / "validation")
     last = {e: events[f"gate_{e}/odd"][-1][1] for e in range(4)}
     assert [step for step, _ in events["gate_0/odd"]] == [10, 20]
-    gate = mixing.network.get_layer("mmoe").gates["odd"]
+    gate = mmoe_model.network.get_layer("mmoe").gates["odd"]
     gates = np.mean(gate(np.concatenate(seen)), axis=0)
     np.testing.assert_allclose(list(last.values()), gates, atol=1e-5)
 
 
-def test_a_network_without_experts_has_none(model, batches, tmp_path, read_events):
+def test_network_without_experts_writes_no_gates(model, batches, tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path, measure_every=0)
     fit(model, batches, board, callbacks.Gates(board, lambda: pytest.fail("It is run.")))
     assert not any("gate" in tag for tag in read_events(tmp_path / "validation"))
@@ -48,7 +48,7 @@ def test_a_network_without_experts_has_none(model, batches, tmp_path, read_event
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mmoe", "ple", "shared_bottom"])
-def test_a_run_from_a_config_shows_them(name, tmp_path, read_events):
+def test_run_of_a_config_writes_gates(name, tmp_path, read_events):
     overlay = CONFIGS / "architectures" / f"{name}.gin"
     flags = [
         f"--gin_file={CONFIGS / 'multi_digits.gin'}",

@@ -1,4 +1,4 @@
-"""`shared` and `heads` of a run reach the model, and what was found is told."""
+"""`shared` and `heads` of a run configure the model, and the structure is recorded."""
 
 import json
 
@@ -20,7 +20,7 @@ def found(finished):
     return paths(finished[0])
 
 
-def test_what_was_found_is_in_the_manifest(tiny, found):
+def test_detected_structure_is_in_the_manifest(tiny, found):
     every = [variable.path for variable in tiny().network(0).trainable_variables]
     told = [*found["shared"], *found["heads"]["left"], *found["heads"]["right"]]
     assert sorted(told) == sorted(every)
@@ -34,7 +34,7 @@ def layers_of(paths):
 
 
 @pytest.mark.slow
-def test_given_ones_are_taken(tiny, found, tmp_path):
+def test_given_structure_is_used(tiny, found, tmp_path):
     *lower, last = layers_of(found["shared"])
     start(tiny, tmp_path / "heads", steps=1, heads={"left": [last]})
     given = paths(tmp_path / "heads")
@@ -56,13 +56,13 @@ def test_given_ones_are_taken(tiny, found, tmp_path):
         ({"heads": {"up": ["nolayer"]}}, "'up'"),
     ],
 )
-def test_unknown_ones_leave_no_folder(tiny, tmp_path, arguments, message):
+def test_unknown_layers_raise_and_leave_no_folder(tiny, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         start(tiny, tmp_path / "run", **arguments)
     assert not (tmp_path / "run").exists()
 
 
-def test_dry_run_names_layers_and_configs_may_give_them(found, write):
+def test_dry_run_names_layers_and_configs_may_set_them(found, write):
     *_, last = layers_of(found["shared"])
     text = (
         "from __gin__ import dynamic_registration\nfrom mtk import experiment\n"
@@ -81,7 +81,7 @@ def test_dry_run_names_layers_and_configs_may_give_them(found, write):
     assert "selected by         validation's left_accuracy (best: max)" in text
 
 
-def test_defaults_that_no_config_binds_are_in_force_too(write):
+def test_operative_configuration_contains_unbound_defaults(write):
     text = (
         "from mtk import experiment\nfrom mtk.workloads import multi_digits\n"
         "experiment.run.workload = @multi_digits.MultiDigits\nexperiment.Training.steps = 4\n"

@@ -9,7 +9,7 @@ from tests.quick import some
 
 
 class Gray:
-    """Draws a brightness that tells how the network has changed, and counts the drawings."""
+    """Draws an image whose brightness depends on the weights, and counts its calls."""
 
     def __init__(self, dtype="uint8", shape=(4, 6, 3)):
         self.drawn, self.dtype, self.shape = [], dtype, shape
@@ -20,7 +20,7 @@ class Gray:
 
 
 def shown(events, tag):
-    """The steps and pixels of pictures in an event file."""
+    """Returns the steps and pixels of images in an event file."""
     found = []
     for step, content in events[tag]:
         width, height, png = content[:3]
@@ -30,7 +30,7 @@ def shown(events, tag):
     return found
 
 
-def test_pictures_of_every_evaluation(model, batches, tmp_path, read_events):
+def test_images_are_written_at_every_evaluation(model, batches, tmp_path, read_events):
     draw = Gray()
     fit(model, batches, callbacks.Images(SummaryWriter(tmp_path), draw))
     (first, one), (second, two) = shown(read_events(tmp_path / "validation"), "gray")
@@ -45,14 +45,14 @@ FORMS = [("float32", (4, 6, 3)), ("uint8", (4, 6)), ("uint8", (4, 6, 4))]
 
 
 @pytest.mark.parametrize(("dtype", "shape"), some(FORMS, FORMS[:1]))
-def test_what_is_no_picture_is_refused(model, batches, tmp_path, dtype, shape):
+def test_invalid_images_raise(model, batches, tmp_path, dtype, shape):
     model.run_eagerly = True
     with pytest.raises(ValueError, match=r"Received for 'gray': (float32|uint8) \(4, 6"):
         fit(model, batches, callbacks.Images(SummaryWriter(tmp_path), Gray(dtype, shape)))
 
 
 @pytest.mark.slow
-def test_pictures_of_a_run_stand_with_its_curves(tiny, tmp_path, read_events, monkeypatch):
+def test_images_of_a_run_are_in_its_event_files(tiny, tmp_path, read_events, monkeypatch):
     data = tiny()
     monkeypatch.setattr(data, "draw_images", Gray())
     start(lambda: data, tmp_path / "run")
@@ -61,5 +61,5 @@ def test_pictures_of_a_run_stand_with_its_curves(tiny, tmp_path, read_events, mo
     assert [step for step, _ in shown(read_events(folder), "gray")] == [4, 8, 10]
 
 
-def test_a_workload_without_pictures(tiny):
+def test_workload_without_images(tiny):
     assert tiny().draw_images(None) == {}

@@ -1,4 +1,4 @@
-"""What a run leaves behind in its process: nothing that grows from run to run."""
+"""A run leaves nothing in its process that grows from run to run."""
 
 import ctypes
 import functools
@@ -19,7 +19,7 @@ from tests.quick import slow
 
 
 def graphs():
-    """How many graphs of functions are alive."""
+    """Returns the number of live `FuncGraph` objects."""
     gc.collect()
     return sum(isinstance(each, FuncGraph) for each in gc.get_objects())
 
@@ -36,14 +36,14 @@ def fit(combiner):
 
 
 @pytest.mark.parametrize("combiner", [slow(combiners.StaticWeights), combiners.PCGrad])
-def test_a_training_leaves_no_graph(combiner):
+def test_training_leaks_no_graph(combiner):
     fit(combiner)
     before = graphs()
     fit(combiner)
     assert graphs() <= before
 
 
-def test_the_order_of_the_data_leaves_no_graph():
+def test_order_of_the_data_leaks_no_graph():
     def read():
         return [
             batch.tolist() for batch in index_batches(5, np.arange(0, 12, 3), 0).as_numpy_iterator()
@@ -55,7 +55,7 @@ def test_the_order_of_the_data_leaves_no_graph():
     assert graphs() <= before
 
 
-def test_the_order_can_be_made_inside_a_graph():
+def test_order_can_be_created_inside_a_graph():
     @tf.function
     def total():
         return index_batches(6, np.arange(0, 13, 3), 0).reduce(
@@ -73,14 +73,14 @@ def run(folder):
 
 
 def resident():
-    """Bytes in memory, without what the allocator keeps for later."""
+    """Returns the resident memory in bytes, without free memory kept by the allocator."""
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.slow
-def test_thirty_runs_take_the_memory_of_a_few(tmp_path):
-    for number in range(10):  # What is kept once is kept by now.
+def test_memory_does_not_grow_over_thirty_runs(tmp_path):
+    for number in range(10):  # Caches that are filled once are full after these runs.
         run(tmp_path / f"warm{number}")
     before = graphs(), resident()
     for number in range(30):

@@ -1,4 +1,4 @@
-"""What a run says of itself for those that compare runs: nothing is left to names."""
+"""The record of a run's method, which comparisons read instead of names."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from mtk.experiment import method
 
 
 class IouLoss(keras.metrics.Mean):
-    """Less of it is better, whatever its name makes one think."""
+    """Smaller values are better, although the name contains `iou`."""
 
     direction = "min"
 
@@ -53,24 +53,24 @@ def test_weights_of_sampling_are_the_shares_of_the_workload(shares):
 
 
 @pytest.mark.parametrize(("losses", "same"), [(("mse", "mse"), True), (("mse", "mae"), False)])
-def test_whether_losses_have_one_unit(losses, same):
+def test_record_states_whether_losses_have_one_unit(losses, same):
     assert described(combiners.PCGrad(), losses=losses)["one_unit"] is same
 
 
-def test_the_report_reads_what_is_recorded():
-    """Trap: a metric that says no direction, for which the report refuses all of the record."""
+def test_report_accepts_the_record():
+    """Regression test: a metric without a direction made the report reject the whole record."""
     found = described(combiners.StaticWeights())
     assert found["directions"]["right"]["score"] is None
     assert schema.check({"method": found}, schema.MANIFEST, "manifest.json")["method"] == found
 
 
-def test_a_method_is_not_static():
+def test_adaptive_methods_are_not_static():
     for combiner in (combiners.PCGrad(), combiners.RLW(), combiners.GradNorm(alpha=1.0)):
         found = described(combiner)
         assert (found["static"], found["task_weights"]) == (False, None)
 
 
-def test_directions_are_those_of_the_metrics_and_not_of_their_names():
+def test_directions_come_from_metrics_and_not_from_names():
     found = described(combiners.StaticWeights(), score_directions={"bleu": "max"})
     left = {"loss": "min", "mae": "min", "iou_loss": "min", "bleu": "max"}
     right = {"loss": "min", "score": None, "bleu": "max"}

@@ -1,4 +1,4 @@
-"""What evaluations are compared by: forms, directions, and what is left in a run's folder."""
+"""Monitors: forms, directions, values, and their record in a run's folder."""
 
 import json
 import math
@@ -68,7 +68,7 @@ def test_default_depends_on_units():
     assert monitor.resolve(None, {"loss": "min"}, [], {}).name == "mean_loss"
 
 
-def test_a_task_called_mean():
+def test_task_named_mean():
     known = {**KNOWN, "mean_loss": "min"}
     assert resolved("mean_loss", known=known).terms == (("loss", "min"),)
     assert resolved(("mean_loss", "min"), known=known).terms == (("mean_loss", "min"),)
@@ -93,7 +93,7 @@ def test_a_task_called_mean():
         (["relative_loss", "a_acc"], "a mean itself"),
     ],
 )
-def test_wrong_forms(given, message):
+def test_invalid_forms_raise(given, message):
     with pytest.raises(ValueError, match=message):
         resolved(given)
 
@@ -118,7 +118,7 @@ def test_values(given, expected):
 
 
 @pytest.mark.parametrize("first", [2.0, 1e-9, 1e9, -3.0])
-def test_less_of_a_relative_loss_is_better_whatever_its_sign(first):
+def test_relative_loss_is_increasing_for_any_sign_of_the_first_value(first):
     found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], {})
     values = [found.value({"val_a_loss": x}, {"a_loss": first}) for x in (-5, -1, 0.0, first, 1e10)]
     assert found.value({"val_a_loss": first}, {"a_loss": first}) == 1.0
@@ -128,7 +128,7 @@ def test_less_of_a_relative_loss_is_better_whatever_its_sign(first):
 
 
 @pytest.mark.parametrize("first", [0.0, math.inf, math.nan])
-def test_nothing_is_relative_to_nothing(first):
+def test_first_value_of_zero_or_nan_is_not_used(first):
     found = monitor.resolve("relative_loss", {"a_loss": "min"}, ["a_loss"], {})
     assert found.first({"val_a_loss": first}) is None
     assert math.isnan(found.value({"val_a_loss": 1.0}, None))
@@ -136,8 +136,8 @@ def test_nothing_is_relative_to_nothing(first):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
-def test_no_task_decides_by_the_unit_of_its_metric(scale):
-    """What selects is the same whether an error is told in grams or in tonnes."""
+def test_selection_does_not_depend_on_units_of_metrics(scale):
+    """The selection is the same for an error in grams or in tonnes."""
     units = {"a_auc": "share", "b_mae": "mae", "c_rank": None}
     ways = {"a_auc": "max", "b_mae": "min", "c_rank": "max"}
     found = monitor.resolve(ways, ways, [], units)
@@ -159,7 +159,7 @@ def test_no_task_decides_by_the_unit_of_its_metric(scale):
 
 
 @pytest.mark.parametrize("score", [0.0, 1e-3, -1e-3])
-def test_a_score_that_begins_near_zero_outweighs_nothing(score):
+def test_score_with_a_first_value_near_zero_is_not_divided_by_it(score):
     ways = {"a_f1": "max", "b_auc": "max"}
     found = monitor.resolve(ways, ways, [], {"a_f1": "f1", "b_auc": "share"})
     first = found.first({"val_a_f1": score, "val_b_auc": 0.5})
@@ -168,7 +168,7 @@ def test_a_score_that_begins_near_zero_outweighs_nothing(score):
     assert found.first({"val_a_f1": math.nan, "val_b_auc": 0.5}) is None
 
 
-def test_more_of_metrics_in_two_units_is_better():
+def test_mean_of_maximized_metrics_in_two_units():
     ways = {"a_rank": "max", "b_count": "max"}
     found = monitor.resolve(ways, ways, [], {"a_rank": "rank", "b_count": "count"})
     assert found.direction == "max"
@@ -185,12 +185,12 @@ def test_more_of_metrics_in_two_units_is_better():
         for n in range(2)
     }
     assert [run.value for run in runs.values()] == [4.0, 2.0]
-    # In the unit of both, 2 and 200, the second run has twice as much.
+    # In the geometric mean of both units, 2 and 200, the second run has twice as much.
     assert monitor.compared(list(runs.values())) == pytest.approx([-2.0, -4.0])
     assert monitor.shown(runs) == pytest.approx({"0": 2.0, "1": 4.0})
 
 
-def test_no_number_is_better_than_none():
+def test_nan_is_never_better():
     for given in ("a_loss", "a_acc"):
         found = resolved(given)
         assert not found.is_better(math.nan, found.worst)
@@ -204,7 +204,7 @@ class Custom(keras.metrics.Mean):
     pass
 
 
-class Told(keras.metrics.Mean):
+class WithDirection(keras.metrics.Mean):
     direction = "max"
 
 
@@ -212,20 +212,20 @@ class Derived(keras.metrics.AUC):
     pass
 
 
-def told(y_true, y_pred):
+def decorated_metric(y_true, y_pred):
     return y_pred
 
 
-told.direction = "max"
+decorated_metric.direction = "max"
 DIRECTIONS = {
     "max": [
         *(keras.metrics.SparseCategoricalAccuracy(name="error"), keras.metrics.AUC(name="loss")),
         *(keras.metrics.F1Score(), keras.metrics.R2Score(), keras.metrics.MeanIoU(2), Derived()),
         *(keras.metrics.CosineSimilarity(), keras.metrics.Precision(), keras.metrics.Recall()),
         *(keras.metrics.BinaryIoU(), keras.metrics.OneHotMeanIoU(2), keras.metrics.Accuracy()),
-        *(keras.metrics.TopKCategoricalAccuracy(), keras.metrics.TruePositives(), Told()),
+        *(keras.metrics.TopKCategoricalAccuracy(), keras.metrics.TruePositives(), WithDirection()),
         *(metrics.MeanIoU(3), metrics.PixelAccuracy(3)),
-        keras.metrics.MeanMetricWrapper(told, name="error"),
+        keras.metrics.MeanMetricWrapper(decorated_metric, name="error"),
         keras.metrics.MeanMetricWrapper(keras.metrics.binary_accuracy, name="loss"),
         keras.metrics.sparse_categorical_accuracy,
     ],
@@ -247,11 +247,11 @@ DIRECTIONS = {
 @pytest.mark.parametrize(
     ("metric", "way"), [(metric, way) for way, each in DIRECTIONS.items() for metric in each]
 )
-def test_direction_is_the_class_and_not_the_name(metric, way):
+def test_direction_depends_on_the_class_and_not_on_the_name(metric, way):
     assert direction(metric) == way
 
 
-def test_direction_is_told_as_keras_has_it_or_refused():
+def test_direction_attribute_is_validated():
     metric = keras.metrics.Mean()
     metric._direction = "up"
     assert direction(metric) == "max"
@@ -262,8 +262,8 @@ def test_direction_is_told_as_keras_has_it_or_refused():
         direction(metric)
 
 
-def test_accuracy_by_its_name_is_known():
-    """Which accuracy it is, the first batch tells; the direction is that of all."""
+def test_direction_of_accuracy_given_by_name():
+    """The first batch determines the kind of accuracy; the direction is the same for all kinds."""
     inputs = keras.Input((3,))
     network = keras.Model(inputs, [keras.layers.Dense(n)(inputs) for n in (1, 2)])
     model = mtk.MultiTaskModel(network)
@@ -275,7 +275,7 @@ def test_accuracy_by_its_name_is_known():
     model.fit(np.zeros((8, 3)), y, validation_split=0.5, callbacks=[stop], verbose=0)
 
 
-def test_every_metric_of_keras_is_known_but_for_means():
+def test_every_keras_metric_except_means_has_a_direction():
     for name in dir(keras.metrics):
         kind = getattr(keras.metrics, name)
         if isinstance(kind, type) and issubclass(kind, keras.metrics.Metric):
@@ -319,13 +319,13 @@ UNITS_OF_METRICS = [
     (["mae", "mse"], {0, 1}),
     (["mae", "binary_accuracy"], {0}),
     ([keras.metrics.TruePositives(), "auc"], {0}),
-    ([Told("one"), Told("two")], set()),
-    ([Told("one"), metrics.SparseCategoricalError()], {0, 1}),
+    ([WithDirection("one"), WithDirection("two")], set()),
+    ([WithDirection("one"), metrics.SparseCategoricalError()], {0, 1}),
 ]
 
 
 @pytest.mark.parametrize(("chosen", "relative"), UNITS_OF_METRICS)
-def test_metrics_of_one_unit_have_a_plain_mean(chosen, relative):
+def test_metrics_with_the_same_unit_are_not_made_relative(chosen, relative):
     inputs = keras.Input((3,))
     outputs = {f"t{k}": keras.layers.Dense(2)(inputs) for k in range(len(chosen))}
     loss = "sparse_categorical_crossentropy" if "accuracy" in chosen else "mse"
@@ -345,7 +345,7 @@ def test_metrics_of_one_unit_have_a_plain_mean(chosen, relative):
         (("mse", "mse", "mse"), ("t1_mae", "max"), ["t0_loss", "t2_loss"]),
     ],
 )
-def test_a_monitor_of_what_is_trained(losses, given, terms):
+def test_monitor_is_restricted_to_trained_tasks(losses, given, terms):
     model = model_of(*losses, found=["mae"])
     whole = monitor_of(given, model)
     as_it_is = whole.name, whole.direction
@@ -361,7 +361,7 @@ def test_a_monitor_of_what_is_trained(losses, given, terms):
         assert (found.name, found.direction) == way
 
 
-def test_a_run_that_trains_no_task_that_is_monitored_selects_by_its_own_losses(tmp_path):
+def test_run_that_trains_no_monitored_task_selects_by_its_losses(tmp_path):
     model = model_of("mse", "mse", found=["mae"])
     model.combiner = mtk.combiners.StaticWeights([0.0, 1.0])
     model.combiner.build(2)
@@ -387,8 +387,8 @@ def test_a_run_that_trains_no_task_that_is_monitored_selects_by_its_own_losses(t
         ("b_acc", {"b_acc": (-0.9, -0.1)}, {}, 1),
     ],
 )
-def test_runs_that_train_the_same_tasks_are_compared_by_these(name, terms, first, better):
-    """By their losses where none of these is monitored; by all where one of them trains others."""
+def test_runs_that_train_the_same_tasks_are_compared_by_those_tasks(name, terms, first, better):
+    """By their losses if none of them is monitored; by all terms if one run trains other tasks."""
     losses = ({"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 9.0})
     runs = [
         monitor.Selected(
@@ -408,7 +408,7 @@ def test_runs_that_train_the_same_tasks_are_compared_by_these(name, terms, first
     assert [*shown.values()] == monitor.compared(runs)
 
 
-def test_names_of_a_model():
+def test_monitors_by_names_of_a_models_metrics():
     model = model_of("mse", "mae", found=["mae", Custom("what")])
     assert monitor_of(["t0_mae", "t1_loss"], model).direction == "min"
     assert monitor_of(("t0_what", "max"), model).direction == "max"
@@ -418,7 +418,7 @@ def test_names_of_a_model():
         monitor_of(("t0_weight", "max"), model)
 
 
-def test_selection_picks_by_its_monitor(model, batches, tmp_path):
+def test_selection_uses_its_monitor(model, batches, tmp_path):
     expected = [
         ("mean_loss", "val_loss", min),
         ("odd_accuracy", "val_odd_accuracy", max),
@@ -438,8 +438,8 @@ def test_selection_picks_by_its_monitor(model, batches, tmp_path):
 
 
 @pytest.mark.parametrize("given", some(["mean_loss", "relative_loss"], ["relative_loss"]))
-def test_a_task_that_is_not_trained_selects_nothing(model, batches, tmp_path, given):
-    """What is recorded is of all tasks: so the run compares with those that train them all."""
+def test_untrained_task_does_not_affect_selection(model, batches, tmp_path, given):
+    """The record covers all tasks, so that the run compares with runs that train all."""
     combiner = mtk.combiners.StaticWeights({"odd": 0.0, "large": 1.0})
     model = mtk.MultiTaskModel(model.network, model.tasks, combiner)
     model.compile(keras.optimizers.SGD(0.1))
@@ -460,7 +460,7 @@ def test_a_task_that_is_not_trained_selects_nothing(model, batches, tmp_path, gi
     assert selection.record["value"] == pytest.approx(expected[given])
 
 
-def test_patience_counts_by_the_monitor(model, batches, tmp_path):
+def test_patience_uses_the_monitor(model, batches, tmp_path):
     class Fixed(callbacks.BestCheckpoint):
         seen = iter([0.5, 0.6, 0.6, 0.55, 0.7])
 
@@ -473,7 +473,7 @@ def test_patience_counts_by_the_monitor(model, batches, tmp_path):
     assert (selection.step, selection.selected_step, selection.best) == (40, 20, 0.6)
 
 
-def test_selection_of_plain_keras(batches, tmp_path):
+def test_selection_of_a_plain_keras_model(batches, tmp_path):
     model = keras.Sequential([keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")])
@@ -486,8 +486,8 @@ def test_selection_of_plain_keras(batches, tmp_path):
     assert selection.best == min(history["val_loss"])
 
 
-def test_a_metric_of_several_values_counts_as_their_mean(tmp_path):
-    """As in Keras' progress bar: the F1 score has one for each class."""
+def test_metric_with_several_values_counts_as_their_mean(tmp_path):
+    """As in Keras' progress bar: the F1 score has one value per class."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
     model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
     x, y = np.ones((6, 2), "float32"), np.eye(3, dtype="float32")[[0, 1, 2] * 2]
@@ -500,7 +500,7 @@ def test_a_metric_of_several_values_counts_as_their_mean(tmp_path):
     assert entry.value == pytest.approx(np.mean(each))
 
 
-def test_metrics_of_plain_keras_are_known():
+def test_monitors_of_a_plain_keras_model():
     inputs = keras.Input((4,))
     heads = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("size", "kind")}
     model = keras.Model(inputs, heads)
@@ -515,7 +515,7 @@ def test_metrics_of_plain_keras_are_known():
     assert monitor_of({"size": "MAE", "kind": "hits"}, model).name == mean
 
 
-def test_patience_begins_with_the_first_number(tmp_path):
+def test_first_evaluation_does_not_count_against_patience(tmp_path):
     class Alone:
         metrics, stop_training = (), False
 
@@ -528,7 +528,7 @@ def test_patience_begins_with_the_first_number(tmp_path):
 
 
 class Mixed(MultiDigits):
-    """One digit's class, and the other's value: losses of two units."""
+    """Classification of one digit and regression of the other: losses of two units."""
 
     def __init__(self, scale=1000.0):
         super().__init__(partners=1, channels=(4, 4), units=8)
@@ -558,7 +558,7 @@ def measured(folder, task, name="loss"):
 
 
 @pytest.mark.slow
-def test_losses_of_two_units_are_relative_to_the_first(tmp_path):
+def test_losses_of_two_units_are_relative_to_their_first_values(tmp_path):
     folder = tmp_path / "run"
     result = start(Mixed, folder, learning_rate=0.001, clip_norm=1.0, steps=12)
     losses = {task: measured(folder, task) for task in TASKS}
@@ -611,14 +611,14 @@ def test_monitor_of_a_run_is_recorded(tiny, tmp_path, given, name, way):
 
 
 @pytest.mark.parametrize("given", ["left_acuracy", "left_weight", {"left_accuracy": "up"}, []])
-def test_wrong_monitor_of_a_run_leaves_no_folder(tiny, tmp_path, given):
+def test_invalid_monitor_raises_and_leaves_no_folder(tiny, tmp_path, given):
     with pytest.raises(ValueError, match="monitor"):
         start(tiny, tmp_path / "run", monitor=given)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_another_monitor_is_another_run(tiny, tmp_path):
+def test_other_monitor_in_the_same_folder_raises(tiny, tmp_path):
     start(tiny, tmp_path / "run", steps=1)
     with pytest.raises(ValueError, match=r"monitor: None in the folder, 'relative_loss' now"):
         start(tiny, tmp_path / "run", steps=1, monitor="relative_loss")
@@ -636,7 +636,7 @@ CRASHES = ((4, "on_test_begin"), (7, "stepped"), (10, "evaluated"))
         slow(("left_accuracy", CRASHES)),
     ],
 )
-def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given, crashes):
+def test_monitor_is_unchanged_by_crashes(tiny, tmp_path, monkeypatch, given, crashes):
     from crashes import CrashError, crash
 
     expected = start(tiny, tmp_path / "undisturbed", monitor=given, every=0.0)
@@ -647,7 +647,7 @@ def test_monitor_is_the_same_over_crashes(tiny, tmp_path, monkeypatch, given, cr
     assert start(tiny, tmp_path / "run", monitor=given, every=0.0) == expected
 
 
-def test_state_of_an_earlier_version_goes_on_by_the_mean(tmp_path):
+def test_state_of_an_earlier_version_continues_with_mean_loss(tmp_path):
     selection = callbacks.BestCheckpoint(tmp_path / "best.weights.h5", monitor="relative_loss")
     selection.set_model(model_of("mse", "mae"))
     old = {"selected_step": 4, "selected_logs": {"val_loss": 0.5}, "best": 0.5, "worse_in_a_row": 1}
@@ -666,7 +666,7 @@ def result_of(losses, name=None, value=None, way="min", first=None):
     return {"status": "finished", "validation": {"tasks": tasks}, **said}
 
 
-def test_runs_are_compared_by_what_they_were_selected_by():
+def test_runs_are_compared_by_their_monitor():
     losses = {"a": 1.0, "b": 3.0}
     old, new = result_of(losses), result_of(losses, "mean_loss", 1.5)
     assert monitor.compared([monitor.selected(each) for each in (old, new)]) == [2.0, 1.5]
@@ -676,16 +676,16 @@ def test_runs_are_compared_by_what_they_were_selected_by():
         monitor.compared([monitor.selected(each) for each in (old, *high)])
 
 
-def test_relative_losses_of_several_runs_have_one_unit():
-    """A run that began worse is not better for it."""
+def test_relative_losses_of_several_runs_share_one_unit():
+    """A run with worse initial losses must not gain from it."""
     slow = result_of({"a": 2.0, "b": 200.0}, "relative_loss", 0.2, "min", {"a": 10, "b": 1000})
     fast = result_of({"a": 1.0, "b": 100.0}, "relative_loss", 0.5, "min", {"a": 2, "b": 200})
     found = monitor.compared([monitor.selected(slow), monitor.selected(fast)])
     assert found[1] == pytest.approx(found[0] / 2)
 
 
-def test_relative_losses_of_one_evaluation_are_shown_in_one_unit():
-    """Each of them is 1, beside its own first one; where there is one task the mean is shown."""
+def test_relative_losses_of_single_evaluations_are_shown_in_one_unit():
+    """Each is 1 relative to its own first value; for a single task the mean loss is shown."""
     results = {
         name: result_of(losses, "relative_loss", 1.0, "min", losses)
         for name, losses in (("good", {"a": 1.0, "b": 50.0}), ("bad", {"a": 4.0, "b": 200.0}))
@@ -708,6 +708,6 @@ def test_relative_losses_of_one_evaluation_are_shown_in_one_unit():
         {**result_of({"a": 1.0}), "monitor": {}},
     ],
 )
-def test_damaged_results_are_said(damaged):
+def test_damaged_results_raise(damaged):
     with pytest.raises(ValueError):
         monitor.selected(damaged)

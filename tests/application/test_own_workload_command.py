@@ -1,4 +1,4 @@
-"""`--workload` and its neighbours: a run of one's own without a gin file."""
+"""`--workload` and related flags: a run of a user-defined workload without a gin file."""
 
 import json
 import textwrap
@@ -40,13 +40,13 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("combiner", [slow("PCGrad"), "own_workload_of_a_user:Own"])
-def test_flags_are_a_config(module, combiner, tmp_path, capsys):
+def test_flags_write_an_equivalent_config(module, combiner, tmp_path, capsys):
     flags = [f"--workload={module}:make", f"--combiner={combiner}", "--epochs=1"]
     flags += ["--batch_size=8", "--learning_rate=0.01", "--seed=3"]
     assert train.main([*flags, "--run_dir=run"]) == 0
     assert f"experiment.run.workload = @{module}.make" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 4
-    # What was written is the same run.
+    # The written config reproduces the run.
     assert train.main(["--gin_file=run/config.gin", "--run_dir=run"]) == 0
     combined = (tmp_path / "run" / "operative_config.gin").read_text()
     assert combiner.rpartition(":")[2] in combined
@@ -62,14 +62,14 @@ def test_flags_are_a_config(module, combiner, tmp_path, capsys):
         (["--epochs=3"], "workload"),
     ],
 )
-def test_bad_flags(module, flags, words, tmp_path, capsys):
+def test_invalid_flags_are_refused(module, flags, words, tmp_path, capsys):
     assert train.main([*flags, "--run_dir=run"]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("text", ["mine", "a b:c", ":make", "mine:"])
-def test_other_forms(text, capsys):
+def test_other_forms_are_refused(text, capsys):
     with pytest.raises(SystemExit, match="2"):
         train.main([f"--workload={text}", "--run_dir=run"])
     assert "my_package.my_module:make" in capsys.readouterr().err

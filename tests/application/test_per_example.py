@@ -1,4 +1,4 @@
-"""What each test example contributes: against evaluations of one example at a time."""
+"""Metric values per test example, against evaluations of one example at a time."""
 
 import io
 
@@ -29,7 +29,7 @@ def trained(tasks, outputs):
 
 
 def shared_input(rng):
-    """Two tasks with the same input; labels are missing in one, by value, and weighted."""
+    """Two tasks with one input; labels of one are missing, by value, and weighted."""
     from_logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     rmse = keras.metrics.RootMeanSquaredError(name="rmse")
     weighted = keras.metrics.MeanAbsoluteError(name="weighted_mae")
@@ -89,7 +89,7 @@ def evaluated(model, data, size):
         slow((mixed, {"a/loss", "a/mae", "b/loss", "b/mae"}, set())),
     ],
 )
-def test_values_are_those_of_each_example_alone(made, kept, left_out):
+def test_values_equal_those_of_single_examples(made, kept, left_out):
     model, data = made(np.random.default_rng(1))
     test, batches = evaluated(model, data, 4)
     found = measure(model, batches, test)
@@ -110,7 +110,7 @@ def test_values_are_those_of_each_example_alone(made, kept, left_out):
         assert mean == pytest.approx(test["tasks"][task][metric], rel=1e-4)
 
 
-def test_a_graph_gives_what_the_first_batches_give_without(monkeypatch):
+def test_graph_and_eager_values_are_equal(monkeypatch):
     model, data = shared_input(np.random.default_rng(1))
     test, batches = evaluated(model, data, 1)
     found = []
@@ -130,8 +130,8 @@ def of_a_batch(y_true, y_pred):
     return keras.ops.mean(keras.ops.abs(y_true - y_pred))
 
 
-def test_metrics_that_take_no_weights_are_left_out():
-    """Trap: the run ended with an error, when all was trained."""
+def test_metrics_without_sample_weights_are_skipped():
+    """Regression test: such a metric ended the run with an error after training."""
     rng = np.random.default_rng(0)
     model = trained([mtk.Task("size", "mse", ["mae", Unweighted("own"), of_a_batch])], {"size": 1})
     x, y = (rng.normal(size=(NUMBER, size)).astype("float32") for size in (4, 1))
@@ -140,7 +140,7 @@ def test_metrics_that_take_no_weights_are_left_out():
     assert {*measure(model, batches, test).names} == {"size/loss", "size/mae"}
 
 
-def test_tasks_with_inputs_of_their_own_have_their_own_examples():
+def test_examples_of_tasks_with_separate_inputs():
     rng = np.random.default_rng(2)
     tasks = [mtk.Task(name, "mse") for name in ("a", "b")]
     model = trained(tasks, {"a": 1, "b": 1})
@@ -154,7 +154,7 @@ def test_tasks_with_inputs_of_their_own_have_their_own_examples():
     assert (found.counts[1] == [1, 1, 1, 1, 0, 0]).all()
 
 
-def test_pixels_count_by_image_and_an_intersection_over_union_is_no_mean():
+def test_pixels_are_averaged_per_image_and_miou_is_skipped():
     rng = np.random.default_rng(3)
     inputs = keras.Input((2, 2, 3))
     scores = keras.layers.Dense(3, name="scene")(inputs)
@@ -178,7 +178,7 @@ def orders(model, data, size):
     return [*measure(model, batches, test).orders]
 
 
-def test_orders_tell_other_examples_and_another_order_but_no_other_batches():
+def test_order_hash_depends_on_examples_and_order_but_not_on_batches():
     model, (x, y, masks) = shared_input(np.random.default_rng(4))
     first = orders(model, (x, y, masks), 4)
     assert orders(model, (x, y, masks), 11) == first
@@ -186,7 +186,7 @@ def test_orders_tell_other_examples_and_another_order_but_no_other_batches():
     assert not {*orders(model, turned, 4)} & {*first}
 
 
-def test_a_run_keeps_them_beside_its_result(finished):
+def test_run_saves_values_that_average_to_its_result(finished):
     folder, result = finished
     with (folder / "test_examples.npz").open("rb") as file:
         found = example_values.read(file)
@@ -211,12 +211,12 @@ def some(number=50, metrics=3):
     return ExampleValues(names, names, np.full(metrics, number), values, np.ones_like(values))
 
 
-def test_what_is_written_is_read():
+def test_file_round_trip():
     for own, its in zip(some(), example_values.read(io.BytesIO(written(some()))), strict=True):
         np.testing.assert_array_equal(own, its)
 
 
-def test_the_size_is_bounded(monkeypatch):
+def test_size_is_bounded(monkeypatch):
     monkeypatch.setattr(example_values, "MOST_VALUES", 60)
     found = example_values.read(io.BytesIO(written(some())))
     assert found.values.size <= 60
@@ -224,7 +224,7 @@ def test_the_size_is_bounded(monkeypatch):
     np.testing.assert_array_equal(found.values, some().values[:, ::3])
 
 
-def test_damage_is_found():
+def test_damaged_files_raise_or_are_read_consistently():
     content = written(some())
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -244,7 +244,7 @@ def test_damage_is_found():
 
 
 @pytest.mark.parametrize("change", ["shape", "object", "lack"])
-def test_other_arrays_are_refused(change):
+def test_invalid_arrays_raise(change):
     own = some()._asdict()
     if change == "shape":
         own["counts"] = own["counts"][:, :3]

@@ -13,7 +13,7 @@ TASKS = ("left", "right")
 
 
 def test_run_folder_is_complete(finished):
-    """It is made with the folders above it."""
+    """Missing parent folders are created."""
     folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
         "config.gin",
@@ -36,7 +36,7 @@ def test_run_folder_is_complete(finished):
     }
 
 
-def test_result_is_what_was_returned(finished, tiny):
+def test_result_file_equals_the_returned_result(finished, tiny):
     folder, result = finished
     assert json.loads((folder / "result.json").read_text()) == result
     assert result["status"] == "finished"
@@ -51,7 +51,7 @@ def test_result_is_what_was_returned(finished, tiny):
         assert all(0 <= result[split]["tasks"][task]["accuracy"] <= 1 for task in TASKS)
 
 
-def test_metrics_at_each_evaluation_and_test_once(finished):
+def test_metrics_are_written_at_each_evaluation_and_for_test_once(finished):
     folder, result = finished
     lines = read_metrics(folder)
     steps = {}
@@ -67,7 +67,7 @@ def test_metrics_at_each_evaluation_and_test_once(finished):
     assert [(x["step"], x["split"]) for x in weights] == [(s, "train") for s in (4, 8, 10)]
 
 
-def test_selection_is_the_smallest_validation_loss(finished):
+def test_selected_step_has_the_smallest_validation_loss(finished):
     folder, result = finished
     losses = {
         line["step"]: line["value"]
@@ -78,7 +78,7 @@ def test_selection_is_the_smallest_validation_loss(finished):
     assert result["validation"]["loss"] == min(losses.values())
 
 
-def test_saved_model_gives_the_reported_test_metrics(finished, tiny):
+def test_saved_model_reproduces_the_test_metrics(finished, tiny):
     folder, result = finished
     serve = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
     data = tiny()
@@ -106,7 +106,7 @@ def test_selected_weights_are_the_exported_ones(finished, tiny):
         np.testing.assert_allclose(exported[task], logits, rtol=1e-5, atol=1e-6)
 
 
-def test_manifest_tells_how_to_repeat_the_run(finished):
+def test_manifest_contains_what_repeats_the_run(finished):
     manifest = json.loads((finished[0] / "manifest.json").read_text())
     assert manifest["versions"]["tensorflow"] == tf.__version__
     assert manifest["versions"]["keras"] == keras.__version__
@@ -131,12 +131,12 @@ def test_curves_for_every_split(finished, read_events):
         assert boards["test"][f"loss/{task}"] == [pytest.approx(expected)]
         assert shown[f"test/{task}/loss"] == [pytest.approx(expected)]
     assert "cosine/left~right" in boards["train"]
-    # PCGrad takes per-task gradients anyway, so each point of the curve has its norm.
+    # PCGrad computes per-task gradients anyway, so every point of the curve has norms.
     assert [step for step, _ in boards["train"]["gradient_norm/left"]] == [2, 4, 6, 8, 10]
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_records_and_others_do_not(finished, tiny, tmp_path):
+def test_records_depend_on_the_seed_only(finished, tiny, tmp_path):
     expected = (finished[0] / "metrics.jsonl").read_bytes()
     start(tiny, tmp_path / "again")
     assert (tmp_path / "again" / "metrics.jsonl").read_bytes() == expected
@@ -145,7 +145,7 @@ def test_equal_seeds_give_equal_records_and_others_do_not(finished, tiny, tmp_pa
 
 
 @pytest.mark.slow
-def test_divergence_ends_the_run_with_its_record(tiny, tmp_path):
+def test_diverged_run_writes_its_result(tiny, tmp_path):
     result = start(tiny, tmp_path / "run", learning_rate=1e30)
     assert result["status"] == "diverged"
     assert result["task"] in TASKS
@@ -157,7 +157,7 @@ def test_divergence_ends_the_run_with_its_record(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_divergence_after_a_good_evaluation_keeps_the_selection(tiny, tmp_path):
+def test_divergence_keeps_the_earlier_selection(tiny, tmp_path):
     def late_jump(learning_rate, steps_per_epoch):
         return keras.optimizers.schedules.PiecewiseConstantDecay([5], [learning_rate, 1e30])
 
@@ -174,7 +174,7 @@ def test_early_stopping(tiny, tmp_path):
     assert (result["steps"], result["selected_step"]) == (12, 4)
 
 
-def test_epochs_set_the_length_and_a_schedule_the_rate(tiny, tmp_path, read_events):
+def test_epochs_set_the_length_and_a_schedule_the_learning_rate(tiny, tmp_path, read_events):
     def halved(learning_rate, steps_per_epoch):
         assert steps_per_epoch == 1079 // 512
         return schedules.StepDecay(learning_rate, 1, factor=0.5, every=2)
@@ -184,13 +184,13 @@ def test_epochs_set_the_length_and_a_schedule_the_rate(tiny, tmp_path, read_even
     assert result["steps"] == 6
     assert {x["step"] for x in read_metrics(tmp_path / "run")} == {2, 4, 6}
     rates = read_events(tmp_path / "run" / "tensorboard" / "train")["learning_rate"]
-    # At a step is written what the next one takes.
+    # The value logged at a step is that of the next step.
     expected = [(1, 0.1), (2, 0.05), (3, 0.05), (4, 0.025), (5, 0.025), (6, 0.0125)]
     assert rates == [(step, pytest.approx(rate)) for step, rate in expected]
 
 
-class Noted(keras.callbacks.Callback):
-    """A callback of the user's, such as that of an experiment tracker."""
+class RecordingCallback(keras.callbacks.Callback):
+    """A user's callback, such as that of an experiment tracker."""
 
     seen = []
 
@@ -202,12 +202,12 @@ class Noted(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_further_callbacks_see_the_run_and_change_nothing(tiny, finished, tmp_path):
-    Noted.seen.clear()
+def test_user_callbacks_are_called_and_do_not_change_the_run(tiny, finished, tmp_path):
+    RecordingCallback.seen.clear()
     csv = functools.partial(keras.callbacks.CSVLogger, str(tmp_path / "log.csv"))
-    start(tiny, tmp_path / "run", callbacks=(Noted, csv))
-    kinds = [entry[0] for entry in Noted.seen]
+    start(tiny, tmp_path / "run", callbacks=(RecordingCallback, csv))
+    kinds = [entry[0] for entry in RecordingCallback.seen]
     assert (kinds.count("step"), kinds.count("epoch")) == (10, 3)
-    assert "val_left_loss" in Noted.seen[-1][2]
+    assert "val_left_loss" in RecordingCallback.seen[-1][2]
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
     assert read_metrics(tmp_path / "run") == read_metrics(finished[0])

@@ -14,7 +14,7 @@ from mtk.workloads import Workload
 from tests.quick import slow
 
 
-def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
+def test_used_run_folder_raises_before_the_workload_is_built(tmp_path):
     (tmp_path / "notes.txt").write_text("precious")
 
     def workload():
@@ -31,7 +31,7 @@ def test_used_run_folder_is_refused_before_anything_happens(tmp_path):
 
 
 @pytest.mark.parametrize("below", ["run", "deep/run"])
-def test_run_folder_under_a_file_is_refused(tiny, tmp_path, below):
+def test_run_folder_below_a_file_raises(tiny, tmp_path, below):
     (tmp_path / "notes.txt").write_text("precious")
     with pytest.raises(
         ValueError, match=r"cannot be created: '.*notes\.txt' is not a writable folder"
@@ -39,11 +39,11 @@ def test_run_folder_under_a_file_is_refused(tiny, tmp_path, below):
         start(tiny, tmp_path / "notes.txt" / below)
 
 
-def test_run_folder_that_cannot_be_made_is_refused_at_once():
+def test_run_folder_that_cannot_be_created_raises_before_the_workload_is_built():
     def workload():
         raise AssertionError("The data must not be loaded.")
 
-    # There even the superuser cannot make a folder.
+    # Even root cannot create a folder there.
     with pytest.raises(ValueError, match=r"'/proc/x' cannot be created: '/proc' .*--run_dir"):
         start(workload, "/proc/x")
 
@@ -57,7 +57,7 @@ def test_corrected_command_works_after_a_refused_one(tiny, tmp_path, static):
     start(tiny, tmp_path / "run", combiner=combiner, measure_every=1, steps=1)
 
 
-def test_run_without_folder_is_refused(tiny):
+def test_run_without_folder_raises(tiny):
     with pytest.raises(ValueError, match="--run_dir"):
         start(tiny, None)
 
@@ -93,13 +93,13 @@ def test_run_without_folder_is_refused(tiny):
         ({"learning_rate": float("nan")}, "must be a finite number above 0"),
     ],
 )
-def test_arguments_are_checked(tiny, tmp_path, arguments, message):
+def test_invalid_arguments_raise(tiny, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         start(tiny, tmp_path / "run", **arguments)
     assert not (tmp_path / "run").exists()
 
 
-def test_network_that_does_not_fit_its_tasks_leaves_no_folder(tiny, tmp_path):
+def test_network_that_does_not_match_its_tasks_raises_and_leaves_no_folder(tiny, tmp_path):
     def workload():
         data = tiny()
         network = data.network(0)
@@ -114,7 +114,7 @@ def test_network_that_does_not_fit_its_tasks_leaves_no_folder(tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def text(tiny):
-    """What a dry run says."""
+    """The text of a dry run."""
     return describe(tiny, steps=34, monitor="left_accuracy")
 
 
@@ -125,7 +125,7 @@ def test_dry_run_describes(tiny, text):
     assert "unrolled, at parameters" in text
     assert "tasks               left, right" in text
     assert "ms with 64 examples (the first, " in text
-    head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then dense 10.
+    head = 8 * 8 + 8 + 8 * 10 + 10  # Dense 8, then Dense 10.
     assert f"head left         {head:,} in 4 variables" in text
     assert "selected by         validation's left_accuracy (best: max)" in text
 
@@ -133,10 +133,10 @@ def test_dry_run_describes(tiny, text):
 def test_dry_run_measures_the_memory(text):
     found = re.search(r"memory +peak (.*) (.)iB with 64 .*, (.*) (.)iB before", text)
     most, before = (float(found[i]) * {"M": 1, "G": 1024}[found[i + 1]] for i in (1, 3))
-    assert 100 < before <= most < 16 * 1024  # TensorFlow alone takes some hundred MiB.
+    assert 100 < before <= most < 16 * 1024  # TensorFlow alone uses some hundred MiB.
 
 
-def test_peak_of_memory_is_that_of_the_time_since():
+def test_peak_memory_is_measured_from_its_creation():
     peak = peak_memory.Peak()
     held = np.ones(32 * 2**20)  # 256 MiB
     del held
@@ -147,14 +147,14 @@ def test_peak_of_memory_is_that_of_the_time_since():
 
 
 @pytest.mark.slow
-def test_dry_run_times_another_batch(tiny):
+def test_dry_run_times_another_batch_size(tiny):
     text = describe(tiny, timed=16)
     assert "ms with 16 examples" in text
     assert "without evaluations, assuming time proportional to examples" in text
 
 
 @pytest.mark.parametrize(("room", "size"), [(85_334, 64), (85_333, 32), (6_000, 4)])
-def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
+def test_dry_run_reduces_the_batch_to_the_free_memory(tiny, monkeypatch, room, size):
     def steps(model, data, plan, size):
         return step_timing.Timed(size, 0.1, 0.1, (5000 + 1000 * size, 5000), "here")
 
@@ -166,14 +166,14 @@ def test_dry_run_takes_what_fits(tiny, monkeypatch, room, size):
 
 
 @pytest.mark.parametrize("size", [0, 100_000])
-def test_dry_run_batch_out_of_range(tiny, size):
+def test_dry_run_batch_out_of_range_raises(tiny, size):
     with pytest.raises(ValueError, match=f"batch size must lie in .* Received: {size}") as raised:
         describe(tiny, timed=size)
     assert "`Optimization(batch_size=...)` in a program, or --batch_size=..." in str(raised.value)
 
 
 class Halves(Workload):
-    """Parity of a digit, asked of the upper halves by one task and of the lower by another."""
+    """Parity of a digit; one task sees the upper halves, the other the lower halves."""
 
     name = "halves"
     num_train = 300
@@ -211,7 +211,7 @@ class Halves(Workload):
 
 
 @pytest.mark.slow
-def test_tasks_with_inputs_of_their_own(tmp_path):
+def test_tasks_with_separate_inputs(tmp_path):
     text = describe(Halves)
     assert "per-task gradients  share, at parameters" in text
     result = start(Halves, tmp_path / "run")
@@ -221,7 +221,7 @@ def test_tasks_with_inputs_of_their_own(tmp_path):
     assert found["output"].shape == (3, 2)
 
 
-def test_memory_is_what_the_container_leaves(tmp_path):
+def test_free_memory_respects_the_container_limit(tmp_path):
     assert step_timing._free_in_container(tmp_path) is None
     (tmp_path / "memory.current").write_text("300\n")
     for limit, left in (("max", None), ("1000", 700), ("200", 1)):

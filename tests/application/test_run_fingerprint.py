@@ -1,4 +1,4 @@
-"""What makes two starts the same run: over many kinds of what a workload can be given as."""
+"""Fingerprints of runs, for many kinds of workload arguments."""
 
 import collections
 import dataclasses
@@ -148,7 +148,7 @@ def cached_inside(value):
     return inner
 
 
-def holding_itself(value):
+def self_referencing(value):
     held = [value]
     held.append(held)
     return made(held)
@@ -167,7 +167,7 @@ def layered(units):
 
 
 ARRAY = np.arange(6.0)
-# Each line makes values that differ from each other and, made twice, equal themselves.
+# Each entry returns values that differ from each other, and are equal when made twice.
 KINDS = {
     "functions": lambda: [work, made, Digits, Child, math.sin, len, np.sin, np.cos, cached],
     "closures of one function": lambda: [made(1), made(2), made("1"), made(1.0), made(None)],
@@ -208,7 +208,7 @@ KINDS = {
     ],
     "decorated": lambda: [decorated(1), decorated(2), work],
     "cached": lambda: [cached_inside(1), cached_inside(2)],
-    "recursive": lambda: [recursive(1), recursive(2), holding_itself(1), holding_itself(2)],
+    "recursive": lambda: [recursive(1), recursive(2), self_referencing(1), self_referencing(2)],
     "data": lambda: [Data(1), Data(2), Data(1, [1]), Point(1, 2), Point(1, 3), Colour.RED],
     "enumerations": lambda: [Colour.RED, Colour.BLUE, 1],
     "library types": lambda: [
@@ -229,18 +229,18 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_for_equals_and_for_no_others(kind):
+def test_fingerprints_are_equal_only_for_equal_values(kind):
     texts = [identified(value) for value in KINDS[kind]()]
     assert texts == [identified(value) for value in KINDS[kind]()]
     assert len(set(texts)) == len(texts), "\n".join(sorted(texts))
 
 
 @pytest.mark.parametrize("value", [0.1, 256, "auto", None, (10, 20), True, ("a",), {"a": 1}, [1]])
-def test_plain_values_are_written_as_before(value):
+def test_plain_values_are_written_as_repr(value):
     assert identified(value) == repr(value)
 
 
-def test_names_of_a_module_are_written_as_before():
+def test_module_level_names_are_written_with_their_module():
     assert identified(work) == f"{__name__}.work"
     assert identified(Digits.Nested.Deep) == f"{__name__}.Digits.Nested.Deep"
 
@@ -262,12 +262,12 @@ UNKNOWN = {
 @pytest.mark.parametrize(
     "hold", [made, lambda v: functools.partial(work, v), lambda v: Digits([v]).build, local_class]
 )
-def test_what_nothing_tells_from_others_is_refused(kind, hold):
+def test_indistinguishable_objects_raise(kind, hold):
     with pytest.raises(UnidentifiedError, match="two objects of .* cannot be distinguished"):
         identified(hold(UNKNOWN[kind]()))
 
 
-def test_refusal_names_the_argument_and_the_line(tmp_path):
+def test_error_names_the_argument_and_the_captured_variable(tmp_path):
     with pytest.raises(
         ValueError, match=r"(?s)`workload` has no stable fingerprint.*'value' in it.*lock.*partial"
     ):
@@ -276,7 +276,7 @@ def test_refusal_names_the_argument_and_the_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_same_in_another_process(tmp_path):
+def test_fingerprints_are_equal_in_another_process(tmp_path):
     values = "[made({'b': ARRAY, 'a': {3, 1, 2}}), made(made(1)), local_class(2), lambda: work(3)]"
     program = f"""
         import sys
@@ -301,7 +301,7 @@ def given(tiny, **held):
 
 
 @pytest.mark.slow
-def test_another_closure_is_another_run(tiny, tmp_path):
+def test_other_closure_in_the_same_folder_raises(tiny, tmp_path):
     start(given(tiny, size=1), tmp_path / "run", steps=1)
     assert start(given(tiny, size=1), tmp_path / "run", steps=1)["status"] == "finished"
     with pytest.raises(ValueError, match=r"(?s)another configuration.*experiment\.run\.workload"):
@@ -310,7 +310,7 @@ def test_another_closure_is_another_run(tiny, tmp_path):
 
 @pytest.fixture
 def two_modules(tmp_path, monkeypatch):
-    """Two packages whose modules `work` have a class `Digits`."""
+    """Two packages whose modules `work` define a class `Digits`."""
     for package, size in (("first_pkg", 1), ("second_pkg", 2)):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
@@ -333,7 +333,7 @@ def parsed(package, write, name="w"):
     return fingerprint.settings(experiment.run, {"training": Training(epochs=1)})
 
 
-def test_configurations_that_mean_two_modules(two_modules, write):
+def test_classes_of_the_same_name_in_two_modules_differ(two_modules, write):
     one, other = (parsed(package, write) for package in two_modules)
     assert fingerprint.difference(one, parsed(two_modules[0], write)) == ""
     assert fingerprint.difference(one, other).splitlines() == [
@@ -342,7 +342,7 @@ def test_configurations_that_mean_two_modules(two_modules, write):
     ]
 
 
-def test_one_configuration_that_binds_two_modules(two_modules, write):
+def test_bindings_of_two_modules_in_one_configuration_differ(two_modules, write):
     text = (
         "from __gin__ import dynamic_registration\n"
         "from first_pkg import work as a\nfrom second_pkg import work as b\n"
@@ -355,7 +355,7 @@ def test_one_configuration_that_binds_two_modules(two_modules, write):
     assert len({str(sorted(each.items())) for each in found}) == 3
 
 
-def test_an_argument_beside_a_configuration_is_not_taken_for_its_binding(two_modules, write):
+def test_argument_given_in_python_differs_from_the_configured_one(two_modules, write):
     import first_pkg.work
     import second_pkg.work
 
@@ -371,7 +371,7 @@ def test_an_argument_beside_a_configuration_is_not_taken_for_its_binding(two_mod
     assert text(by_gin) == texts[0]
 
 
-def test_groups_are_told_field_by_field(two_modules, write):
+def test_groups_are_recorded_field_by_field(two_modules, write):
     parsed("first_pkg", write)
     given = {"training": Training(epochs=2), "checkpoints": experiment.Checkpoints(every=1.0)}
     found = fingerprint.settings(experiment.run, given)

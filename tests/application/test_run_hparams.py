@@ -1,4 +1,4 @@
-"""What the HParams tab shows of a single run."""
+"""The HParams records of a single run."""
 
 import json
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from mtk.experiment import hparams
 from tests.analysis.test_hparams import events_of
 
 
-def test_a_run_tells_its_settings_and_what_test_measured(tmp_path):
+def test_run_writes_its_settings_and_test_metrics(tmp_path):
     settings = {
         "experiment.Optimization.learning_rate": "0.1",
         "experiment.run.combiner": "@combiners.PCGrad",
@@ -21,7 +21,9 @@ def test_a_run_tells_its_settings_and_what_test_measured(tmp_path):
     result = {"status": "finished", "selected_step": 7, "test": tasks, "train": tasks}
     folder = SimpleNamespace(settings=settings, tensorboard=tmp_path)
     hparams.write(folder, result)
-    hparams.write(folder, json.loads(json.dumps(result)))  # Again, as a run does that was killed.
+    hparams.write(
+        folder, json.loads(json.dumps(result))
+    )  # Written twice, as by a run that was killed.
     found = events_of(tmp_path / "hparams")
     assert [value.tag for _, value in found] == [
         "_hparams_/experiment",
@@ -45,7 +47,7 @@ def test_a_run_tells_its_settings_and_what_test_measured(tmp_path):
     assert end.session_end_info.status == 1
 
 
-def test_a_diverged_run_is_a_failed_one(tmp_path):
+def test_diverged_run_has_the_status_failure(tmp_path):
     result = {"status": "diverged", "selected_step": None, "validation": {"tasks": {"left": {}}}}
     hparams.write(SimpleNamespace(settings={}, tensorboard=tmp_path), result)
     *_, (_, end) = events_of(tmp_path / "hparams")

@@ -1,4 +1,4 @@
-"""What a run says of numerics: precision, XLA, micro-batches, skipped steps, equal bits."""
+"""Numerics of runs: precision, XLA, micro-batches, skipped steps, determinism."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from mtk.workloads.multi_digits import MultiDigits
 from tests.quick import some
 
 
-class Spoilt(MultiDigits):
+class WithInfinities(MultiDigits):
     """The smallest Multi-digits, with infinite pixels in some batches."""
 
     bad: tuple[int, ...] = (3, 6)
@@ -25,22 +25,22 @@ class Spoilt(MultiDigits):
         super().__init__(partners=1, channels=(4, 4), units=8)
 
     def train(self, batch_size, steps, seed, first_step=0):
-        def spoil(step, batch):
+        def insert_infinities(step, batch):
             is_bad = tf.reduce_any(tf.equal(step, tf.constant(self.bad, tf.int64)))
             x = tf.where(is_bad, np.inf, batch[0])
             return (x, *batch[1:])
 
         found = super().train(batch_size, steps, seed, first_step)
-        return found.enumerate(first_step).map(spoil)
+        return found.enumerate(first_step).map(insert_infinities)
 
 
-class Hopeless(Spoilt):
+class NearlyAllInfinite(WithInfinities):
     bad = tuple(range(2, 400))
 
 
 @pytest.mark.slow
-def test_skipped_steps_are_counted_and_the_rest_is_trained(tmp_path, read_events):
-    result = start(Spoilt, tmp_path / "run", on_nonfinite="skip", micro_batches=2)
+def test_non_finite_steps_are_skipped_and_counted(tmp_path, read_events):
+    result = start(WithInfinities, tmp_path / "run", on_nonfinite="skip", micro_batches=2)
     assert (result["status"], result["steps"], result["skipped_steps"]) == ("finished", 10, 2)
     assert None not in [line["value"] for line in read_metrics(tmp_path / "run")]
     curve = read_events(tmp_path / "run" / "tensorboard" / "train")["skipped_steps"]
@@ -49,21 +49,23 @@ def test_skipped_steps_are_counted_and_the_rest_is_trained(tmp_path, read_events
 
 @pytest.mark.slow
 def test_without_skipping_the_same_run_diverges(tmp_path):
-    result = start(Spoilt, tmp_path / "run")
+    result = start(WithInfinities, tmp_path / "run")
     assert (result["status"], result["steps"], result["skipped_steps"]) == ("diverged", 4, 0)
     assert result["task"] == "left"
 
 
 @pytest.mark.slow
-def test_a_run_of_skipped_steps_ends_as_diverged(tmp_path):
-    result = start(Hopeless, tmp_path / "run", on_nonfinite="skip", steps=300, evaluate_every=150)
+def test_many_consecutive_skipped_steps_end_as_diverged(tmp_path):
+    result = start(
+        NearlyAllInfinite, tmp_path / "run", on_nonfinite="skip", steps=300, evaluate_every=150
+    )
     assert (result["status"], result["steps"]) == ("diverged", 102)
     assert result["skipped_steps"] >= 100
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", some(["mixed_bfloat16", "mixed_float16"], ["mixed_float16"]))
-def test_precision_is_that_of_the_run_alone(tiny, tmp_path, precision):
+def test_precision_applies_only_to_the_run(tiny, tmp_path, precision):
     result = start(tiny, tmp_path / "run", precision=precision, micro_batches=4)
     assert result["status"] == "finished"
     assert keras.config.dtype_policy().name == "float32"
@@ -73,8 +75,8 @@ def test_precision_is_that_of_the_run_alone(tiny, tmp_path, precision):
 
 
 @pytest.mark.slow
-def test_xla_trains_as_without(tmp_path):
-    """XLA's dropout draws other masks: here are none."""
+def test_xla_gives_the_same_losses(tmp_path):
+    """Without dropout, as XLA draws different masks."""
 
     def tiny():
         return MultiDigits(partners=1, channels=(4, 4), units=8, dropout=0.0)
@@ -117,8 +119,8 @@ assert is_op_determinism_enabled()
 
 
 @pytest.mark.slow
-def test_deterministic_runs_are_equal_to_the_bit(tmp_path):
-    """In a process of its own: the mode cannot be left."""
+def test_deterministic_runs_are_bitwise_equal(tmp_path):
+    """In a subprocess, since deterministic mode cannot be disabled."""
     one, two = tmp_path / "a", tmp_path / "b"
     command = [sys.executable, "-c", _TWICE, str(one), str(two)]
     here = Path(__file__).parent

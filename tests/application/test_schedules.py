@@ -12,7 +12,7 @@ SCHEDULES = [
 ]
 
 
-def test_step_decay_falls_every_thirty_epochs():
+def test_step_decay_decreases_every_thirty_epochs():
     schedule = schedules.StepDecay(0.1, steps_per_epoch=187)
     steps = [0, 30 * 187 - 1, 30 * 187, 60 * 187 - 1, 60 * 187, 99 * 187]
     expected = [0.1, 0.1, 0.085, 0.085, 0.07225, 0.1 * 0.85**3]
@@ -28,7 +28,7 @@ def test_step_decay_is_exact_after_many_steps():
 def test_inverse_sqrt_peaks_at_the_end_of_the_warmup():
     schedule = schedules.InverseSqrt(0.5, warmup=40_000)
     rates = np.array([float(schedule(s)) for s in range(39_990, 40_011)])
-    assert rates.argmax() == 9  # The 40,000th update is the one after 39,999 steps.
+    assert rates.argmax() == 9  # The 40,000th update comes after 39,999 steps.
     assert rates.max() == pytest.approx(0.0025, rel=1e-6)
     assert float(schedule(0)) == pytest.approx(0.0025 / 40_000, rel=1e-5)
     assert float(schedule(19_999)) == pytest.approx(0.00125, rel=1e-5)
@@ -41,7 +41,7 @@ def test_cosine_ends_at_zero_and_stays_there():
     np.testing.assert_allclose(rates, [0.2, 0.1 + 0.1 / np.sqrt(2), 0.1, 0, 0], atol=1e-7)
 
 
-def test_cosine_behind_a_warmup():
+def test_cosine_after_a_warmup():
     schedule, plain = schedules.Cosine(0.2, 10, 2, warmup=4), schedules.Cosine(0.2, 10, 2)
     shares = [float(schedule(s)) / float(plain(s)) for s in (0, 1, 2, 3, 4, 15)]
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-5)
@@ -49,7 +49,7 @@ def test_cosine_behind_a_warmup():
 
 @pytest.mark.parametrize("shape", ["1-sqrt", "linear"])
 def test_warmup_stable_decay(shape):
-    """Up to its cooldown it is its trunk; then it comes down to zero, at once or evenly."""
+    """Equal to its trunk up to the cooldown; then it decreases to zero."""
     given = {"warmup": 4, "shape": shape}
     schedule = schedules.WarmupStableDecay(0.2, 1, decay_from=10, decay_to=26, **given)
     trunk = schedules.WarmupStableDecay(0.2, 1, **given)
@@ -72,7 +72,7 @@ def test_warmup_stable_decay(shape):
         ({"decay_from": 5, "decay_to": 4}, "a first step and a later last step"),
     ],
 )
-def test_a_cooldown_begins_and_ends(given, named):
+def test_invalid_cooldowns_raise(given, named):
     with pytest.raises(ValueError, match=named):
         schedules.WarmupStableDecay(0.1, **given)
 
@@ -98,6 +98,6 @@ def test_round_trip_and_use_in_an_optimizer(schedule):
         lambda: schedules.Cosine(0.1, 10, warmup=0),
     ],
 )
-def test_lengths_are_positive(make):
+def test_lengths_must_be_positive(make):
     with pytest.raises(ValueError, match="above 0"):
         make()

@@ -1,4 +1,4 @@
-"""What a workload measures by itself, in the record of a run."""
+"""Scores that a workload computes itself, in the record of a run."""
 
 import json
 
@@ -11,7 +11,7 @@ from mtk.workloads.multi_digits import MultiDigits
 
 
 class Scored(MultiDigits):
-    """Multi-digits with a score: the sum of the network's weights, and a different one a split."""
+    """Multi-digits with a score that depends on the network's weights and the split."""
 
     def __init__(self):
         super().__init__(partners=1, channels=(4, 4), units=8)
@@ -40,7 +40,7 @@ def test_scores_are_in_the_result(scored):
     assert result["signatures"] == {"left/sum": "in float32"}
 
 
-def test_scores_are_of_the_selected_step(scored):
+def test_scores_are_those_of_the_selected_step(scored):
     folder, result = scored
     lines = [line for line in read_metrics(folder) if line["name"] == "sum"]
     assert [(x["step"], x["split"], x["task"]) for x in lines] == [
@@ -52,11 +52,11 @@ def test_scores_are_of_the_selected_step(scored):
     ]
 
 
-def test_an_exported_network_has_the_same_scores(scored):
+def test_exported_network_has_the_same_scores(scored):
     folder, result = scored
     figures = evaluate(Scored, folder / "model.keras", "test")
     assert figures["tasks"]["left"]["sum"] == pytest.approx(result["test"]["tasks"]["left"]["sum"])
 
 
-def test_a_workload_without_scores_has_no_signatures(finished):
+def test_workload_without_scores_has_no_signatures(finished):
     assert "signatures" not in finished[1]

@@ -20,7 +20,7 @@ STRATEGIES = sorted((CONFIGS / "strategies").glob("*.gin"))
 SMALL = [
     "multi_digits.MultiDigits.partners = 1",
     "multi_digits.MultiDigits.channels = (4, 4)",
-    "experiment.Optimization.batch_size = 66",  # In halves and in thirds.
+    "experiment.Optimization.batch_size = 66",  # Divisible by two and three.
 ]
 
 
@@ -56,7 +56,7 @@ def test_every_combiner_builds_and_steps(overlay):
     text = described()
     assert f"combiner            {named(overlay)}\n" in text
     assert "one step" in text
-    # Nothing that the overlay sets is lost.
+    # Every binding of the overlay is in force.
     for name in set_by(overlay):
         assert re.search(rf"combiners\.{named(overlay)}\.{name} = ", text)
 
@@ -78,7 +78,7 @@ def test_every_architecture_is_built(overlay):
     assert {output.shape for output in network.output.values()} == {(None, 10)}
     build = getattr(sharing, overlay.stem)
     assert set(set_by(overlay)) == config.bound_values(build).keys() - {"network"}
-    # Sizes are the workload's.
+    # Sizes are set by the workload.
     assert set(set_by(overlay)) == _parameters(build).keys() - {
         *("trunk", "task_names", "width", "tower", "dropout", "seed")
     }
@@ -90,26 +90,26 @@ def test_every_architecture_builds_and_steps(overlay):
     assert "one step" in described()
 
 
-def test_an_architecture_on_a_workload_that_has_no_place_for_it():
+def test_architecture_for_a_workload_without_a_network_option_raises():
     overlay = CONFIGS / "architectures" / "mmoe.gin"
     with pytest.raises(config.ConfigError, match="never used as %network"):
         config.parse([CONFIGS / "translation_cldr.gin", overlay])
 
 
 @pytest.mark.parametrize("overlay", STRATEGIES, ids=lambda path: path.stem)
-def test_every_strategy_is_one_value(overlay):
+def test_every_gradient_strategy_is_set_by_one_value(overlay):
     text = config.parse([CONFIGS / "multi_digits.gin", overlay])
     assert f"\nexperiment.Numerics.strategy = @distribution.{overlay.stem}\n" in text
 
 
 @pytest.mark.slow
-def test_multi_digits_alone():
+def test_multi_digits_without_overlay():
     config.parse([CONFIGS / "multi_digits.gin"], SMALL)
     assert "StaticWeights" in described()
 
 
 @pytest.mark.slow
-def test_the_front_of_multi_digits_builds_and_steps():
+def test_preference_conditioned_multi_digits_builds_and_steps():
     config.parse([CONFIGS / "multi_digits_front.gin"], SMALL)
     text = described()
     assert "combiner            RLW\n" in text
@@ -119,7 +119,7 @@ def test_the_front_of_multi_digits_builds_and_steps():
 
 @pytest.fixture
 def mnist_file(tmp_path):
-    """A small file in MNIST's form, of real digits on a larger canvas."""
+    """A small file in MNIST's format, of real digits on a larger canvas."""
     digits = load_digits()
     images = np.zeros((len(digits.images), 28, 28), "uint8")
     images[:, 2:26, 2:26] = np.repeat(np.repeat(digits.images * 15, 3, axis=1), 3, axis=2)
@@ -129,7 +129,7 @@ def mnist_file(tmp_path):
     return path
 
 
-def test_multi_mnist_has_the_papers_settings(mnist_file):
+def test_multi_mnist_has_the_settings_of_the_paper(mnist_file):
     small = ["multi_mnist.MultiMNIST.num_validation = 400"]
     config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(mnist_file)!r}", *small])
     text = described()
@@ -143,14 +143,14 @@ def test_multi_mnist_has_the_papers_settings(mnist_file):
         assert setting in text
 
 
-def test_multi_mnist_asks_for_its_data():
+def test_multi_mnist_requires_its_data():
     with pytest.raises(config.ConfigError, match=r"--gin\.data_dir=VALUE"):
         config.parse([CONFIGS / "multi_mnist.gin"])
 
 
 @pytest.fixture
 def energy_file(tmp_path):
-    """A table in the form of the energy efficiency of buildings."""
+    """A table in the format of the Energy Efficiency data set."""
     numbers = np.random.default_rng(0).normal(size=(400, 10))
     names = [*(f"X{n}" for n in range(1, 9)), "Y1", "Y2"]
     np.savetxt(tmp_path / "enb.csv", numbers, delimiter=",", header=",".join(names), comments="")
@@ -174,7 +174,7 @@ def test_architectures_of_tables_build_and_step(overlay, energy_file):
         assert "one step" in described()
 
 
-def test_missing_data_folder_is_named(tmp_path):
+def test_missing_data_folder_raises(tmp_path):
     config.parse([CONFIGS / "multi_mnist.gin"], [f"data_dir = {str(tmp_path / 'none')!r}"])
     with pytest.raises(ValueError, match="No MNIST at") as caught:
         config.bound(experiment.run, ["run_dir"], experiment.check)()
@@ -194,7 +194,7 @@ RUNS = [path for path in CONFIGS.glob("*.gin") if "experiment." in path.read_tex
 
 
 @pytest.mark.parametrize("path", sorted(RUNS), ids=lambda path: path.stem)
-def test_configs_say_only_what_differs_from_base(path):
+def test_configs_bind_only_what_differs_from_base(path):
     draft = config.Draft.read([path])
     needed = re.findall(r"^(\w+) = %gin.REQUIRED", draft.text, re.MULTILINE)
     given = draft.overlaid([f"{name} = 'x'" for name in needed]).bindings()
@@ -205,7 +205,7 @@ def test_configs_say_only_what_differs_from_base(path):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.gin")), ids=lambda path: path.stem)
-def test_config_opens_with_its_command_and_what_to_expect(path):
+def test_config_starts_with_its_command_and_expected_result(path):
     head = path.read_text().split("\n\n")[0]
     assert f"--gin_file={path.relative_to(CONFIGS.parent)}" in head
     if path.parent.name not in ("strategies", "engines") and not path.stem.startswith("prepare_"):

@@ -1,4 +1,4 @@
-"""Streams that are closed, that nobody reads, or that know few letters."""
+"""Standard streams that are closed, not read, full, or limited in encoding."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ LIST = (sys.executable, "-m", "mtk", "list", "combiners")
 
 
 def run(arguments, closed="", **changed):
-    """Runs a command with streams closed as a shell does it."""
+    """Runs a command with streams closed by the shell."""
     line = f'exec "$@" {closed}'
     environment = {**os.environ, **changed}
     return subprocess.run(
@@ -19,14 +19,14 @@ def run(arguments, closed="", **changed):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
-def test_closed_streams_take_nothing(closed):
+def test_closed_streams_are_ignored(closed):
     done = run(LIST, closed)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("PCGrad" in done.stdout) == (">" not in closed)
 
 
-def test_a_file_does_not_get_the_messages_of_a_closed_error_stream(tmp_path):
-    """The first file that is opened would have the number of the error stream."""
+def test_messages_to_a_closed_error_stream_are_not_written_to_files(tmp_path):
+    """Otherwise the first opened file would get the descriptor of the error stream."""
     code = (
         "import sys; from mtk import flags\n"
         "def main():\n"
@@ -39,7 +39,7 @@ def test_a_file_does_not_get_the_messages_of_a_closed_error_stream(tmp_path):
     assert (tmp_path / "file").read_text() == "content"
 
 
-# What one prints within its own handling of errors is no bad input either.
+# Output printed within a command's error handling is not bad input either.
 HELP = (*LIST[:3], "train", "--help")
 ON_ITS_WAY = (
     sys.executable,
@@ -51,7 +51,7 @@ PRINTING = {"list": LIST, "help": HELP, "on its way": ON_ITS_WAY}
 
 
 @pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING)
-def test_nobody_reads_the_output(arguments):
+def test_broken_pipe_ends_quietly(arguments):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, text=True)
@@ -60,14 +60,14 @@ def test_nobody_reads_the_output(arguments):
 
 
 @pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING)
-def test_an_output_without_room(arguments):
+def test_full_output_device_is_an_error(arguments):
     done = run(arguments, ">/dev/full")
     assert done.returncode == 1
     assert done.stderr == "error: the output cannot be written: No space left on device\n"
 
 
-def test_a_terminal_that_is_closed_takes_nothing():
-    """So that a run can write its checkpoint."""
+def test_output_to_a_closed_terminal_is_ignored():
+    """So that a run can still write its checkpoint."""
     code = (
         "from mtk import flags\n"
         "flags.exit_with(lambda: input('ready') and print('a line', flush=True) or 0)"
@@ -83,24 +83,24 @@ def test_a_terminal_that_is_closed_takes_nothing():
     assert program.returncode == 0
 
 
-def test_errors_of_other_files_are_shown_where_they_arose():
+def test_unexpected_errors_show_a_traceback():
     code = "from mtk import flags\nflags.exit_with(lambda: open('/nothing'))"
     done = run((sys.executable, "-c", code))
     assert "FileNotFoundError" in done.stderr
 
 
-def test_letters_that_the_output_does_not_know():
+def test_characters_outside_the_output_encoding_are_escaped():
     code = "from mtk import flags\nflags.exit_with(lambda: print('step \\u2605') or 0)"
     done = run((sys.executable, "-c", code), PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "step \\u2605\n")
 
 
 @pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", ">/dev/full 2>/dev/full"])
-def test_a_bad_input_without_an_error_stream(streams):
+def test_exit_code_of_bad_input_without_an_error_stream(streams):
     assert run((*LIST[:3], "train", "--gin_file=nothing.gin"), streams).returncode == 2
 
 
-def test_a_warning_is_shown_as_its_text():
+def test_warnings_are_shown_as_one_line():
     code = (
         "import warnings; from mtk import flags\n"
         "flags.exit_with(lambda: warnings.warn('too few', stacklevel=1) or 0)"

@@ -1,4 +1,4 @@
-"""A workload that gives fewer batches than are due: an error, and no result."""
+"""A workload that returns fewer batches than requested raises, and there is no result."""
 
 import itertools
 import json
@@ -13,10 +13,10 @@ from mtk.workloads import MultiDigits
 from tests.quick import slow, some
 
 
-class Short(MultiDigits):
+class ShortSupply(MultiDigits):
     """The smallest Multi-digits, whose splits may be changed.
 
-    `known` says whether the data sets know how long they are.
+    `known` says whether the cardinality of the data sets is known.
     """
 
     number = 5
@@ -47,20 +47,20 @@ class Short(MultiDigits):
         return self._split("test", super().test(batch_size))
 
 
-def of(monkeypatch, **attributes):
+def short_supply(monkeypatch, **attributes):
     for name, value in attributes.items():
-        monkeypatch.setattr(Short, name, value)
-    return Short
+        monkeypatch.setattr(ShortSupply, name, value)
+    return ShortSupply
 
 
-# The run has 10 steps and evaluates every 4.
+# The run has 10 steps and evaluates every 4 steps.
 FEWER = list(itertools.product([0, 1, 3, 4, 5, 8, 9], [True, False]))
 QUICK = [(9, False)]
 
 
 @pytest.mark.parametrize(("number", "known"), some(FEWER, QUICK))
-def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
-    workload = of(monkeypatch, number=number, known=known)
+def test_too_few_batches_raise(tmp_path, monkeypatch, number, known):
+    workload = short_supply(monkeypatch, number=number, known=known)
     message = rf"10 batches were requested, for the run's 10 steps, but .*{number}\..*repeat\(\)"
     with pytest.raises(ExhaustedDataError, match=message):
         start(workload, tmp_path / "run", every=0.0)
@@ -74,20 +74,20 @@ def test_fewer_batches_than_are_due(tmp_path, monkeypatch, number, known):
 @pytest.mark.parametrize(
     ("number", "known"), [(10, False), (12, True), slow((10, True)), slow((12, False))]
 )
-def test_as_many_as_are_due(tmp_path, monkeypatch, number, known):
-    workload = of(monkeypatch, number=number, known=known)
+def test_enough_batches_finish(tmp_path, monkeypatch, number, known):
+    workload = short_supply(monkeypatch, number=number, known=known)
     assert start(workload, tmp_path / "run")["status"] == "finished"
 
 
 @pytest.mark.slow
-def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
-    start(of(monkeypatch, number=10), tmp_path / "whole", every=0.0)
+def test_run_continues_when_there_are_more_batches(tmp_path, monkeypatch):
+    start(short_supply(monkeypatch, number=10), tmp_path / "whole", every=0.0)
     for number, came in ((6, 6), (6, 0), (7, 1), (8, 0)):
-        workload = of(monkeypatch, number=number)
+        workload = short_supply(monkeypatch, number=number)
         with pytest.raises(ExhaustedDataError, match=f"and {came} came"):
             start(workload, tmp_path / "run", every=0.0)
         assert not (tmp_path / "run" / "result.json").exists()
-    start(of(monkeypatch, number=10), tmp_path / "run", every=0.0)
+    start(short_supply(monkeypatch, number=10), tmp_path / "run", every=0.0)
     one, other = (tmp_path / name for name in ("run", "whole"))
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
@@ -95,16 +95,16 @@ def test_run_goes_on_when_there_are_more(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_resumed_run_says_from_where(tmp_path, monkeypatch):
+def test_error_of_a_resumed_run_names_its_first_step(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ExhaustedDataError) as caught:
-            start(of(monkeypatch, number=9), tmp_path / "run", every=0.0)
+            start(short_supply(monkeypatch, number=9), tmp_path / "run", every=0.0)
     assert "1 batch was requested from step 9" in str(caught.value)
 
 
 @pytest.mark.slow
-def test_a_run_that_stops_early_needs_no_more(tmp_path, monkeypatch):
-    workload = of(monkeypatch, number=8)
+def test_early_stopped_run_needs_no_more_batches(tmp_path, monkeypatch):
+    workload = short_supply(monkeypatch, number=8)
     result = start(workload, tmp_path / "run", learning_rate=1e-30, patience=1, steps=40)
     assert (result["status"], result["steps"]) == ("finished", 8)
 
@@ -114,17 +114,17 @@ EMPTY = list(itertools.product(SPLITS, [True, False], [True, False]))
 
 
 @pytest.mark.parametrize(("split", "known", "dry_run"), some(EMPTY, EMPTY[::3]))
-def test_split_without_a_batch(tmp_path, monkeypatch, split, known, dry_run):
-    workload = of(monkeypatch, number=10, known=known, changed=split)
+def test_empty_split_raises(tmp_path, monkeypatch, split, known, dry_run):
+    workload = short_supply(monkeypatch, number=10, known=known, changed=split)
     with pytest.raises(ExhaustedDataError, match=rf"`{split}\(64\)` of .* returns no batch"):
         describe(workload) if dry_run else start(workload, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_split_without_an_end(tmp_path, monkeypatch, split):
+def test_infinite_split_raises(tmp_path, monkeypatch, split):
     endless = staticmethod(lambda batches: batches.repeat())
-    workload = of(monkeypatch, number=10, known=True, changed=split, change=endless)
+    workload = short_supply(monkeypatch, number=10, known=True, changed=split, change=endless)
     with pytest.raises(ExhaustedDataError, match=f"`{split}` of .* never ends"):
         start(workload, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -132,13 +132,13 @@ def test_split_without_an_end(tmp_path, monkeypatch, split):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", some([0, 1, 6], [1]))
-def test_dry_run_of_too_few(monkeypatch, number):
+def test_too_few_batches_raise_in_a_dry_run(monkeypatch, number):
     with pytest.raises(ExhaustedDataError, match=f"{number} came"):
-        describe(of(monkeypatch, number=number))
+        describe(short_supply(monkeypatch, number=number))
 
 
-def test_what_is_checked_is_what_is_trained_on():
-    """To make a pipeline takes as long as many steps."""
+def test_checked_pipeline_is_reused_for_training():
+    """Building an input pipeline takes as long as many steps."""
     asked = []
     data = SimpleNamespace(train=lambda *given: asked.append(given) or object())
     plan = SimpleNamespace(batch_size=4, steps=9, seed=3)

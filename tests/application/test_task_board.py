@@ -54,7 +54,7 @@ def test_board_writes_the_norms_and_cosine_of_the_jacobian(model, batches, tmp_p
 
 
 class Interval(keras.callbacks.Callback):
-    """Reads during the training what a board has asked the model to do."""
+    """Records during training the interval of diagnostics that a board has set."""
 
     def on_train_batch_end(self, batch, logs=None):
         self.found = self.model.gradient_schedule.diagnostics_every
@@ -93,7 +93,7 @@ def test_board_measures_only_in_its_own_fit(model, batches, tmp_path, before):
     assert (int(model.last_measured) == measured) == (before is None)
 
 
-def test_board_measures_nothing_where_nothing_is_shared(batches, tmp_path, read_events):
+def test_board_measures_nothing_without_shared_parameters(batches, tmp_path, read_events):
     inputs = keras.Input((64,))
     outputs = {name: keras.layers.Dense(2, name=name)(inputs) for name in ("odd", "large")}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -108,7 +108,7 @@ def test_board_measures_nothing_where_nothing_is_shared(batches, tmp_path, read_
     assert not [tag for tag in tags if tag.startswith(("gradient_norm", "cosine"))]
 
 
-def test_board_serves_a_model_of_plain_keras(batches, tmp_path, read_events):
+def test_board_of_a_plain_keras_model(batches, tmp_path, read_events):
     model = keras.Sequential([keras.layers.Dense(2)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(
@@ -119,7 +119,7 @@ def test_board_serves_a_model_of_plain_keras(batches, tmp_path, read_events):
     assert [step for step, _ in read_events(tmp_path / "train")["loss/mean"]] == [5, 10, 10]
 
 
-def test_each_task_has_a_run_and_so_a_colour_of_its_own(model, batches, tmp_path, read_events):
+def test_each_task_has_its_own_tensorboard_run(model, batches, tmp_path, read_events):
     fit(model, batches, callbacks.TaskBoard(tmp_path, every=5, measure_every=5))
     train, validation = read_events(tmp_path / "train"), read_events(tmp_path / "validation")
     for task in ("odd", "large"):
@@ -151,7 +151,7 @@ def test_layout_has_one_chart_for_weights_and_one_for_losses(few):
 
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 8, 40, 100])
 @pytest.mark.parametrize("every", [1, 10, 100])
-def test_measurements_cost_less_than_three_percent_but_not_much_less(num_tasks, every):
+def test_default_interval_costs_just_below_three_percent(num_tasks, every):
     steps = rare_enough(num_tasks, every)
     extra = (1 + 2 * num_tasks) / 3 - 1
     assert steps % every == 0
@@ -167,7 +167,7 @@ def test_norms_and_cosines_of_known_gradients():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_cosines_of_gradients_that_are_no_numbers(bad):
+def test_cosines_of_non_finite_gradients(bad):
     with np.errstate(all="raise"):
         norms, cosines = norms_and_cosines(np.array([[bad, bad], [bad, 4.0]]))
     np.testing.assert_array_equal(norms, [bad, 2])
@@ -197,7 +197,7 @@ def measured_model(num_tasks, shared):
     )
 
 
-def test_board_writes_no_norms_where_nothing_is_shared(tmp_path, read_events):
+def test_board_writes_no_norms_without_shared_parameters(tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path)
     board.set_model(measured_model(2, shared=[]))
     board.on_train_begin()
@@ -207,7 +207,7 @@ def test_board_writes_no_norms_where_nothing_is_shared(tmp_path, read_events):
     assert set(read_events(tmp_path / "train")) == {"custom_scalars__config__"}
 
 
-def test_many_tasks_share_one_picture(tmp_path, read_events):
+def test_many_tasks_get_one_heat_map(tmp_path, read_events):
     board = callbacks.TaskBoard(tmp_path, every=100)
     board.set_model(measured_model(9, shared=["kernel"]))
     board.begin()
@@ -219,10 +219,10 @@ def test_many_tasks_share_one_picture(tmp_path, read_events):
     assert not [tag for tag in tags if tag.startswith("cosine/")]
     assert tags["gradient_norm/t8"] == [(4, 1.0)]
     ((_, layout),) = tags["custom_scalars__config__"]
-    assert b"Cosines" not in layout[0]  # A chart without curves says nothing.
+    assert b"Cosines" not in layout[0]  # A chart without curves would be empty.
 
 
-def test_legend_tells_the_order_of_the_tasks():
+def test_legend_lists_the_tasks_in_order():
     assert "`a`, `b`. Red: -1" in layout.legend(["a", "b"])
 
 

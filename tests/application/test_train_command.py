@@ -21,7 +21,7 @@ TINY = [
 
 
 def command(*arguments, **variables):
-    # Who sets TensorFlow's level himself gets what he asked for: not here.
+    # A user's own level of TensorFlow's log takes precedence; here it must be unset.
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     environment |= variables
     return subprocess.run(
@@ -40,14 +40,14 @@ def _no_configuration():
 
 @pytest.fixture
 def no_tensorflow(tmp_path):
-    """An environment where importing TensorFlow, which takes seconds, is an error."""
+    """Environment variables under which importing TensorFlow is an error."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "tensorflow.py").write_text("raise SystemExit('it was imported')")
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "modules"), *filter(None, given)])}
 
 
-def test_help_is_quick_and_complete(no_tensorflow):
+def test_help_is_complete_without_importing_tensorflow(no_tensorflow):
     done = command("--help", **no_tensorflow)
     assert done.returncode == 0, done.stderr
     for flag in ("--gin_file", "--gin_bindings", "--gin.NAME", "--run_dir", "--dry_run"):
@@ -58,13 +58,13 @@ def test_help_is_quick_and_complete(no_tensorflow):
     "fault",
     ["--gin_file=nothing.gin", "--gin.sed=1", "--gin.experiment.Training.stepz=1", "--run_dir="],
 )
-def test_errors_about_files_and_names_are_quick(fault, tmp_path, no_tensorflow):
+def test_errors_about_files_and_names_do_not_import_tensorflow(fault, tmp_path, no_tensorflow):
     done = command(*TINY, f"--run_dir={tmp_path / 'run'}", fault, **no_tensorflow)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
 
 
-def test_command_trains_quietly_and_says_where_the_curves_are(tmp_path):
+def test_command_prints_only_progress_and_the_folder_of_curves(tmp_path):
     done = command(*TINY, f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "Test at step" in done.stdout
@@ -96,7 +96,7 @@ def test_operative_configuration_repeats_the_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_asked_configuration_repeats_the_run_too(tmp_path, capsys):
+def test_requested_configuration_repeats_the_run(tmp_path, capsys):
     assert train.main([*TINY, f"--run_dir={tmp_path / 'run'}"]) == 0
     asked = tmp_path / "run" / "config.gin"
     assert train.main([f"--gin_file={asked}", f"--run_dir={tmp_path / 'again'}"]) == 0
@@ -127,7 +127,7 @@ def test_divergence_has_its_own_exit_code(tmp_path, capsys):
         ([], "--run_dir"),
     ],
 )
-def test_bad_input_is_one_message_without_traceback(flags, message, capsys):
+def test_bad_input_prints_one_message_without_traceback(flags, message, capsys):
     assert train.main([*TINY, *flags]) == 2
     error = capsys.readouterr().err
     assert "error: " in error
@@ -148,7 +148,7 @@ def test_unknown_flag_is_refused(capsys):
     assert "--gin_fil" in capsys.readouterr().err
 
 
-def test_no_config_at_all_is_explained(capsys):
+def test_missing_config_is_explained(capsys):
     assert train.main([]) == 2
     assert "no 'workload'" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""A configuration of somebody else may name what a run is made of, and nothing more."""
+"""Untrusted configurations may only name the parts of a run, and execute nothing else."""
 
 import sys
 import zipfile
@@ -9,7 +9,7 @@ import pytest
 from mtk import config, evaluate, sweep, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-# Those of runs; the others are for studies, searches and cards, their engines and preparations.
+# Configs of runs; the others are for studies, searches, cards, engines and preparations.
 OF_RUNS = sorted(
     path
     for path in CONFIGS.rglob("*.gin")
@@ -95,7 +95,7 @@ def trap(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_does_more_is_refused_before_it_is_done(trap, kind):
+def test_untrusted_code_raises_before_it_runs(trap, kind):
     text, refused = REFUSED[kind]
     (trap / "config.gin").write_text(HEAD + text)
     with pytest.raises(config.ConfigError) as raised:
@@ -107,31 +107,31 @@ def test_what_does_more_is_refused_before_it_is_done(trap, kind):
 
 
 @pytest.mark.parametrize("path", OF_RUNS, ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_what_is_shipped_for_runs_is_not_refused(path):
+def test_shipped_configs_of_runs_are_accepted(path):
     said = ""
     try:
         config.parse([path], trusted=False)
-    except config.ConfigError as error:  # An overlay alone, or a value to be given.
+    except config.ConfigError as error:  # An overlay without its base, or a required value.
         said = str(error)
     assert "refused" not in said
     config.parse()
 
 
-def test_an_error_shows_a_line_as_plain_text(trap):
+def test_error_escapes_control_characters(trap):
     (trap / "config.gin").write_text(HEAD + "import os  # \x1b[2J\u202e\0 é\n")
     with pytest.raises(config.ConfigError) as raised:
         config.parse([trap / "config.gin"], trusted=False)
     assert str(raised.value).endswith(r"line 3: import os  # \x1b[2J\u202e\x00 é")
 
 
-def test_what_the_user_says_himself_is_trusted(trap):
+def test_bindings_of_the_user_are_trusted(trap):
     (trap / "config.gin").write_text(HEAD + "experiment.Training.seed = 3\n")
     config.parse([trap / "config.gin"], ["import trap"], trusted=False)
     assert (trap / "caught").exists()
 
 
 def exported(run):
-    """Makes a run folder that looks as if it held networks."""
+    """Creates a run folder that seems to contain exported networks."""
     (run / "saved_model").mkdir(parents=True)
     (run / "saved_model" / "saved_model.pb").touch()
     zipfile.ZipFile(run / "model.keras", "w").close()
@@ -139,7 +139,7 @@ def exported(run):
 
 
 @pytest.mark.parametrize("flag", ["--saved_model={run}", "--saved_model={run}/model.keras"])
-def test_a_run_folder_is_not_trusted_unless_the_user_does(trap, flag, capsys):
+def test_run_folder_is_trusted_only_with_a_flag(trap, flag, capsys):
     run = exported(trap / "run")
     (run / "config.gin").write_text(HEAD + "import trap\n")
     command = [flag.format(run=run)]
@@ -154,7 +154,7 @@ def test_a_run_folder_is_not_trusted_unless_the_user_does(trap, flag, capsys):
     assert (trap / "caught").exists()
 
 
-def test_a_named_file_is_trusted(trap, capsys):
+def test_given_config_file_is_trusted(trap, capsys):
     run = exported(trap / "run")
     (run / "config.gin").write_text("import os\n")
     (trap / "own.gin").write_text(HEAD + "import trap\n")

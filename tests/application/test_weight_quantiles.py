@@ -1,4 +1,4 @@
-"""How much the weights of single steps vary is recorded, also across a resumption."""
+"""Quantiles of task weights over single steps are recorded, also across resumptions."""
 
 import json
 
@@ -14,13 +14,13 @@ from tests.quick import slow
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 @pytest.mark.parametrize("num_tasks", [2, 5])
-def test_quantiles_are_those_of_the_shares_to_half_a_percent(scale, num_tasks):
+def test_quantiles_of_shares_are_accurate_to_half_a_percent(scale, num_tasks):
     generator = np.random.default_rng(num_tasks)
     weights = scale * generator.dirichlet(np.ones(num_tasks), 999)
     first, names = WeightQuantiles(), [f"task {n}" for n in range(num_tasks)]
     for step in weights[:500]:
         first.add(step)
-    # What a checkpoint holds goes through JSON.
+    # Checkpoints store the counts as JSON.
     second = WeightQuantiles(json.loads(json.dumps(first.counts.tolist())))
     for step in [*weights[500:], np.full(num_tasks, np.nan), np.zeros(num_tasks)]:
         second.add(step)
@@ -31,12 +31,12 @@ def test_quantiles_are_those_of_the_shares_to_half_a_percent(scale, num_tasks):
         assert found[f"{name}_weight_high"] == pytest.approx(high, abs=0.006)
 
 
-def test_nothing_counted_names_nothing():
+def test_no_counts_give_no_quantiles():
     assert WeightQuantiles().named(["a"]) == {}
 
 
 @pytest.mark.parametrize("combiner", [mtk.combiners.RLW(), slow(mtk.combiners.StaticWeights())])
-def test_random_weights_are_logged_with_their_spread_and_static_ones_without(tmp_path, combiner):
+def test_quantiles_are_logged_for_random_and_not_for_static_weights(tmp_path, combiner):
     inputs = keras.Input((3,))
     heads = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("a", "b")}
     model = mtk.MultiTaskModel(keras.Model(inputs, heads), combiner=combiner)
