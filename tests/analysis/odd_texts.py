@@ -1,4 +1,4 @@
-"""Texts of strangers that have ended some program, random ones, and a study full of them."""
+"""Texts that have crashed programs, random texts, and a study full of them."""
 
 import json
 import random
@@ -69,7 +69,7 @@ EVERY = [*TEXTS.values(), *random_texts(200)]
 
 
 def write_odd_study(folder: Path, text: str) -> Path:
-    """Ten runs of three methods; the text stands wherever a text can stand."""
+    """Writes a study of ten runs of three methods, with the text wherever a text may occur."""
     tasks = (f"{text}left", "right")
     fast = {"parameters": 9, "steps_per_second": 5.0}
     runs = [Run(weight=w, rate=r, tasks=tasks) for w in (0.3, 0.5, 0.7) for r in (0.1, 1.0)]
@@ -88,7 +88,7 @@ def write_odd_study(folder: Path, text: str) -> Path:
 
 
 def _write_into(folder: Path, text: str, number: float) -> None:
-    """Adds a metric and parameters that are called by the text."""
+    """Adds a metric and parameters that are named by the text."""
     result = json.loads((folder / "result.json").read_text())
     for split in ("train", "validation", "test"):
         for metrics in result[split]["tasks"].values():

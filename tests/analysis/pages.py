@@ -1,4 +1,4 @@
-"""What a report's page says, and reports whose figures are composed but not turned into pixels."""
+"""Parses a report's page, and renders reports without drawing figures."""
 
 import html.parser
 
@@ -6,13 +6,13 @@ from mtk.analysis.reporting.contents import RenderedFigure
 
 
 def composed(name, entry, drawn, narrow=None):
-    """Takes the place of `contents.render`, which takes most of the time of a report."""
+    """Replaces `contents.render`, which takes most of the time of a report."""
     assert drawn.axes
     return RenderedFigure(name, entry.title, entry.caption, b"", "")
 
 
 class Page(html.parser.HTMLParser):
-    """The words, the images, the headings and the addresses of a page."""
+    """The words, images, headings and links of a page."""
 
     def __init__(self, path):
         super().__init__()

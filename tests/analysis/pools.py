@@ -1,4 +1,4 @@
-"""Candidates from plain numbers."""
+"""Candidate models from plain numbers."""
 
 import numpy as np
 

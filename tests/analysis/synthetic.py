@@ -1,4 +1,4 @@
-"""Writes study folders of made-up runs: no training, plainly synthetic numbers."""
+"""Writes study folders of synthetic runs, without training."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ class Run:
         combiner: Class of its combiner.
         weight: Static weight of the first task that gives the same losses.
         rate: Learning rate.
-        gain: How much smaller all losses are than those of static weights.
+        gain: By how much all losses are smaller than those of static weights.
     """
 
     method: str = "static_weights"
@@ -42,12 +42,12 @@ class Run:
 
     @property
     def hash(self):
-        """The name of its folder."""
+        """The name of the run's folder."""
         return hashlib.sha256(self.name.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def losses(run, generator, noise):
-    """A convex front, worse away from a learning rate of 0.1, better with more layers."""
+    """Losses on a convex front, larger away from a rate of 0.1, smaller with more layers."""
     penalty = 0.15 * np.log10(run.rate / 0.1) ** 2 + 50 * abs(run.decay - 1e-3)
     shares = np.linspace(run.weight, 1 - run.weight, len(run.tasks))
     base = 0.3 + (1 - shares) ** 2 + penalty - run.gain + 0.9 / run.layers
@@ -63,7 +63,7 @@ def metrics(run, values):
 
 
 def method(run):
-    """What a run records of its method."""
+    """Returns a run's record of its method."""
     static = run.combiner == "StaticWeights"
     shares = np.linspace(run.weight, 1 - run.weight, len(run.tasks))
     weights = dict(zip(run.tasks, shares / shares.sum(), strict=True))
@@ -77,7 +77,7 @@ def method(run):
 
 
 def settings(run):
-    """What a run records of its configuration."""
+    """Returns a run's record of its configuration."""
     weights = {"left": run.weight, "right": 1 - run.weight}
     own = {"weights": repr(weights)} if run.combiner == "StaticWeights" else {"name": "None"}
     return {
@@ -95,7 +95,7 @@ def settings(run):
 
 
 def record(folder, **texts):
-    """Adds to what a run recorded of its configuration."""
+    """Adds settings to a run's record of its configuration."""
     path = folder / "checkpoints" / "run.json"
     about = json.loads(path.read_text())
     about["settings"] |= texts
@@ -143,7 +143,7 @@ def drifting(run, number):
 
 
 def listed_bindings(run):
-    """What the list of a study says of a run that recorded nothing itself."""
+    """Returns the bindings in the list of a study, for a run that recorded none itself."""
     own = {"combiners.StaticWeights.weights": {"left": run.weight, "right": 1 - run.weight}}
     shared = {
         "experiment.Optimization.learning_rate": run.rate,
@@ -175,7 +175,7 @@ WEIGHTS = tuple(np.round(np.linspace(0.1, 0.9, 9), 1).tolist())
 
 
 def grid(seeds=(0,), gain=0.0, weights=WEIGHTS, rates=RATES, decays=(0.0,), layers=(3,)):
-    """Nine static weights and three methods at each learning rate; `gain` is PCGrad's."""
+    """Nine static weightings and three methods at each learning rate; `gain` is that of PCGrad."""
     static = [{"weight": weight} for weight in weights]
     methods = [
         {"method": "pcgrad", "combiner": "PCGrad", "weight": 0.45, "gain": gain},

@@ -1,4 +1,4 @@
-"""Fronts at equal budgets, which models are tabled, and what they cost."""
+"""Comparisons at equal budgets, selected models in tables, and costs."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ from tests.analysis.pools import models
 from tests.analysis.synthetic import grid, two_stages, write_study
 
 
-def test_equal_budgets_are_fair_to_equals_and_show_a_better_method():
+def test_equal_budgets_of_equal_and_of_better_methods():
     generator = np.random.default_rng(4)
     static = models(generator.uniform(1, 2, (40, 2)))
     same, better = models(static.test[:7]), models(static.test[:7] - 0.5)
@@ -31,7 +31,7 @@ def test_equal_budgets_are_fair_to_equals_and_show_a_better_method():
     assert equal_budget(better, static).share > 0.99
 
 
-def test_equal_budgets_count_every_sub_grid_where_these_are_few():
+def test_equal_budgets_enumerate_all_subsets_if_few():
     generator = np.random.default_rng(5)
     static, own = models(generator.uniform(1, 2, (9, 2))), models(generator.uniform(1, 2, (2, 2)))
     front = static.test[non_dominated(static.test)]
@@ -48,7 +48,7 @@ def test_equal_budgets_count_every_sub_grid_where_these_are_few():
 
 
 def two_stage_study(folder, accuracy_of_bad=0.9):
-    """Runs at a rate of 1.0 have the largest losses and the best accuracy; losses are measured."""
+    """Runs at a rate of 1.0 have the largest losses and the best accuracy; losses select."""
     runs = two_stages(seeds=(1, 2), weights=(0.1, 0.5, 0.9), rates=(0.1, 1.0))
     study = write_study(folder / "study", runs)
     bad = {run.hash for run in runs if run.rate == 1.0}
@@ -62,10 +62,10 @@ def two_stage_study(folder, accuracy_of_bad=0.9):
     return study, runs
 
 
-def test_selected_models_are_those_that_have_fresh_seeds(tmp_path):
+def test_selected_models_are_those_with_fresh_seeds(tmp_path):
     (view,) = views(load(two_stage_study(tmp_path)[0]))
     rate = "experiment.Optimization.learning_rate"
-    # Of the first stage, accuracy selects the others.
+    # In the first stage, accuracy would select other models.
     first = view.first_stage
     models = first.candidates("mgda", "accuracy")
     assert first.of("mgda")[rate].iloc[models.rows[models.selected]].tolist() == [1.0]
@@ -88,8 +88,8 @@ def test_selected_models_are_those_that_have_fresh_seeds(tmp_path):
         assert max(large) < 0.9
 
 
-def test_indicators_are_in_the_widths_of_the_verdicts(tmp_path):
-    """Trap: of the measured static models those alone that one seed of validation prefers."""
+def test_indicators_use_the_widths_of_the_verdicts(tmp_path):
+    """Widths are those of all measured static models, not only of those that validation selects."""
     table = load(two_stage_study(tmp_path)[0])
     # At the seed that selects, the first static model is dominated.
     worse = (table["role"] == "baseline") & (table["stage"] == "select")
@@ -109,7 +109,7 @@ def test_indicators_are_in_the_widths_of_the_verdicts(tmp_path):
     assert found.loc["pcgrad", "hypervolume"] == pytest.approx(volume)
 
 
-def test_measured_models_whose_first_stage_is_lost_have_no_place_in_validation(tmp_path):
+def test_models_without_a_first_stage_are_not_drawn_on_validation(tmp_path):
     table = load(two_stage_study(tmp_path)[0])
     lost = (table["stage"] == "select") & (table["role"] == "baseline")
     (view,) = views(table.assign(status=table["status"].mask(lost, "diverged")))
@@ -121,7 +121,7 @@ def test_measured_models_whose_first_stage_is_lost_have_no_place_in_validation(t
     assert len(after.containers[0].lines[0].get_xdata()) == 3
 
 
-def test_equal_budgets_compare_runs_of_one_stage_alone(tmp_path):
+def test_equal_budgets_compare_runs_of_one_stage(tmp_path):
     study, _ = two_stage_study(tmp_path)
     table = load(study)
     fresh = table["stage"] == "measure"
@@ -139,7 +139,7 @@ def test_equal_budgets_compare_runs_of_one_stage_alone(tmp_path):
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_a_study_of_one_stage_has_its_models_measured(tmp_path):
+def test_all_models_of_a_single_stage_study_are_measured(tmp_path):
     (view,) = views(load(write_study(tmp_path / "study", grid(weights=(0.3, 0.7)))))
     assert view.first_stage is view
     assert view.found["measured"].all()
@@ -147,7 +147,7 @@ def test_a_study_of_one_stage_has_its_models_measured(tmp_path):
 
 
 @pytest.mark.parametrize("known", ["all", "some", "none"])
-def test_hours_are_cpu_time_where_it_was_recorded_and_else_say_that_they_are_not(tmp_path, known):
+def test_hours_are_cpu_time_if_recorded_and_wall_clock_time_otherwise(tmp_path, known):
     study, runs = two_stage_study(tmp_path)
     lines = [
         {"run": run.hash, "event": event, "seconds": 1e6, "cpu_seconds": 1800.0}

@@ -24,17 +24,17 @@ def test_scalarization_traces_the_front(problem):
     losses = problem.losses(points)
     np.testing.assert_allclose(losses[:, 1], problem.front(losses[:, 0]), atol=1e-6)
     assert non_dominated(losses).all()
-    # The minimizer is known in closed form, too.
+    # The minimizer is also known in closed form.
     shares = np.stack([WEIGHTS, 1 - WEIGHTS], axis=1)
     np.testing.assert_allclose(points, shares @ problem.centers, atol=1e-6)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_theorem_1_no_point_dominates_a_scalarized_one(problem):
+def test_theorem_1_no_point_dominates_a_scalarized_optimum(problem):
     generator = np.random.default_rng(0)
     found = problem.losses(np.array([problem.scalarize(weight) for weight in WEIGHTS]))
     places = problem.centers.mean(0) + generator.normal(0, 1, (20_000, 3))
-    # The hardest rivals lie close to the segment between the optima.
+    # The closest competitors lie near the segment between the optima.
     shares = generator.uniform(-0.1, 1.1, (20_000, 1))
     close = shares * problem.centers[0] + (1 - shares) * problem.centers[1]
     rivals = problem.losses(
@@ -45,7 +45,7 @@ def test_theorem_1_no_point_dominates_a_scalarized_one(problem):
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_theorem_2_every_point_of_the_front_has_its_weights(problem):
+def test_theorem_2_every_point_of_the_front_is_a_scalarized_optimum(problem):
     first = problem.floors[0] + problem.distance * np.linspace(0.01, 0.99, 25)
     for loss in first:
         # The slope of the front at a point is minus the ratio of its weights.
@@ -56,7 +56,7 @@ def test_theorem_2_every_point_of_the_front_has_its_weights(problem):
         np.testing.assert_allclose(reached, [loss, problem.front(loss)], rtol=1e-4)
 
 
-def test_without_competition_all_weights_meet_in_one_optimum():
+def test_without_competition_all_weights_have_the_same_optimum():
     problem = convex_front.example(0.0)
     points = np.array([problem.scalarize(weight) for weight in WEIGHTS])
     np.testing.assert_allclose(points, np.broadcast_to(problem.centers[0], points.shape), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Folders that a crash or a hand has damaged: a row with a reason, and the rest is read."""
+"""Damaged run folders: each becomes a row with a reason, and the other runs are read."""
 
 import contextlib
 import functools
@@ -28,8 +28,8 @@ def study(tmp_path):
     return write_study(tmp_path / "study", grid(rates=(0.1,)))
 
 
-def other(name, content):
-    """Writes something else into a file of the run."""
+def overwrite(name, content):
+    """Returns a function that replaces the content of a file of the run."""
 
     def damage(folder):
         (folder / name).unlink()
@@ -42,7 +42,7 @@ def other(name, content):
 
 
 def result(**changes):
-    """Changes entries of result.json."""
+    """Returns a function that changes entries of result.json."""
 
     def damage(folder):
         content = json.loads((folder / "result.json").read_text())
@@ -61,21 +61,21 @@ def folder_instead(name):
 
 def weight(**entry):
     line = {"split": "train", "name": "weight", "task": "left", **entry}
-    return other("metrics.jsonl", json.dumps(line) + "\n")
+    return overwrite("metrics.jsonl", json.dumps(line) + "\n")
 
 
 def session(**content):
-    return other("manifest.json", json.dumps({"seed": 0, "sessions": [content]}))
+    return overwrite("manifest.json", json.dumps({"seed": 0, "sessions": [content]}))
 
 
 DAMAGES = {
     "no folder": (shutil.rmtree, "pending", "it has not started, or the folder was removed"),
-    "no result": (other("result.json", None), "unfinished", "no result.json"),
-    "torn": (other("result.json", '{"status": "fin'), "damaged", "result.json is not valid JSON"),
-    "binary": (other("result.json", b"\xff\xfe"), "damaged", "result.json is not a text file"),
-    "nested": (other("result.json", "[" * 100_000), "damaged", "result.json is not valid JSON"),
+    "no result": (overwrite("result.json", None), "unfinished", "no result.json"),
+    "torn": (overwrite("result.json", '{"status": "fin'), "damaged", "result.json is not valid JSON"),
+    "binary": (overwrite("result.json", b"\xff\xfe"), "damaged", "result.json is not a text file"),
+    "nested": (overwrite("result.json", "[" * 100_000), "damaged", "result.json is not valid JSON"),
     "a folder": (folder_instead("result.json"), "damaged", "is a folder; expected a file"),
-    "a list": (other("result.json", "[]"), "damaged", "does not contain a JSON object"),
+    "a list": (overwrite("result.json", "[]"), "damaged", "does not contain a JSON object"),
     "no status": (result(status=None), "damaged", "has no status"),
     "another status": (result(status="?"), "damaged", "'status' is '?'"),
     "steps": (result(steps="many"), "damaged", "'steps' is 'many'; expected an integer"),
@@ -85,7 +85,7 @@ DAMAGES = {
     "huge loss": (
         result(test={"tasks": {"left": {"loss": 10**400}}}), "damaged", "'loss' is 1000"
     ),
-    "digits": (other("result.json", "1" * 5000), "damaged", "result.json is not valid JSON"),
+    "digits": (overwrite("result.json", "1" * 5000), "damaged", "result.json is not valid JSON"),
     "parameters": (result(parameters=[1]), "damaged", "'parameters' is [1]"),
     "a split": (result(test=[1]), "damaged", "'test' is [1]; expected an object"),
     "no tasks": (result(test={"loss": 1.0}), "damaged", "metrics by task are missing"),
@@ -112,9 +112,9 @@ DAMAGES = {
         "no value of validation/right/loss",
     ),
     "no test": (result(test=None), "incomplete", "no value of test/left/accuracy and 3 others"),
-    "no description": (other(RUN, None), "damaged", "which holds its parameters, is missing"),
-    "empty description": (other(RUN, ""), "damaged", "run.json is not valid JSON"),
-    "binary description": (other(RUN, b"\xff"), "damaged", "run.json is not a text file"),
+    "no description": (overwrite(RUN, None), "damaged", "which holds its parameters, is missing"),
+    "empty description": (overwrite(RUN, ""), "damaged", "run.json is not valid JSON"),
+    "binary description": (overwrite(RUN, b"\xff"), "damaged", "run.json is not a text file"),
     "description folder": (folder_instead(RUN), "damaged", "is a folder"),
     "settings": (lambda folder: record(folder, f=5), "damaged", "'f' is 5; expected a string"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
@@ -127,7 +127,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_run_is_a_row_with_a_reason(study, kind):
+def test_damaged_run_becomes_a_row_with_a_reason(study, kind):
     damage, status, reason = DAMAGES[kind]
     folder = sorted((study / "runs").iterdir())[3]
     damage(folder)
@@ -146,13 +146,13 @@ BAD_MANIFESTS += [json.dumps({"sessions": [{"throughput": {"steps": "a"}}]}), No
 
 
 @pytest.mark.parametrize("content", BAD_MANIFESTS)
-def test_a_damaged_manifest_costs_a_run_what_only_it_knows(study, content):
+def test_damaged_manifest_loses_only_its_own_columns(study, content):
     folder = sorted((study / "runs").iterdir())[3]
-    (study / "study.json").unlink()  # Which knows the seeds too.
+    (study / "study.json").unlink()  # The list contains the seeds, too.
     before = analysis.load(study)
     session(throughput={"steps": 100, "steps_per_second": 5.0})(folder)
     assert analysis.load(study)["steps_per_second"].notna().sum() == 1
-    other("manifest.json", content)(folder)
+    overwrite("manifest.json", content)(folder)
     told = ["static", "task_weights", "directions", "parameters"]
     pd.testing.assert_frame_equal(
         analysis.load(study).drop(columns=told), before.drop(columns=told)
@@ -160,7 +160,7 @@ def test_a_damaged_manifest_costs_a_run_what_only_it_knows(study, content):
 
 
 def described(folder, **changes):
-    """Adds what `mtk` writes of a run before the first step."""
+    """Adds the files that a run writes before its first step."""
     (folder / "operative_config.gin").write_text("f.x = 1\n")
     digest = hashlib.sha256((folder / "operative_config.gin").read_bytes()).hexdigest()
     about = json.loads((folder / RUN).read_text())
@@ -173,11 +173,11 @@ def described(folder, **changes):
     [
         (result(run="another"), "result.json belongs to the run 'another'"),
         (result(run=None), "result.json belongs to the run None"),
-        (other("operative_config.gin", "f.x = 2\n"), "operative_config.gin was changed"),
+        (overwrite("operative_config.gin", "f.x = 2\n"), "operative_config.gin was changed"),
         (lambda folder: described(folder, files=5), "'files' is 5"),
     ],
 )
-def test_files_of_another_run_are_found(study, damage, reason):
+def test_files_of_another_run_are_detected(study, damage, reason):
     folders = sorted((study / "runs").iterdir())
     for folder in folders[:2]:
         result(run="abc")(folder)
@@ -189,7 +189,7 @@ def test_files_of_another_run_are_found(study, damage, reason):
     assert (table["status"] == "damaged").sum() == 1
 
 
-def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):
+def test_failed_run_has_a_reason_and_does_not_split_the_study(study):
     run = json.loads((study / "study.json").read_text())["runs"][0]["hash"]
     for folder in (study / "runs").iterdir():
         record(folder, **{"synthetic.Synthetic.channels": "(4, 4)"})
@@ -220,7 +220,7 @@ def test_a_failed_run_says_why_and_is_no_setting_of_its_own(study):
         (b'{"runs": [{}]}', "run 0 has no 'hash'"),
     ],
 )
-def test_a_damaged_list_is_an_error_that_names_the_file(study, content, reason):
+def test_damaged_list_raises_with_its_path(study, content, reason):
     (study / "study.json").write_bytes(content)
     with pytest.raises(analysis.StudyError) as raised:
         analysis.load(study)
@@ -236,7 +236,7 @@ HASH = "0123456789abcdef"
     [5, "", "a", [], "..", "../../../outside", "/outside", f"../{HASH}", f"{HASH}/..",
      HASH[1:], f"{HASH}0", HASH.upper(), f"{HASH}\n", "\u0665" * 16],
 )  # fmt: skip
-def test_a_hash_is_sixteen_digits_and_never_a_path(study, name):
+def test_hash_must_be_sixteen_hexadecimal_digits(study, name):
     content = {"runs": [{"hash": HASH}, {"hash": name}]}
     (study / "study.json").write_text(json.dumps(content))
     with pytest.raises(analysis.StudyError, match="expected 16 hexadecimal digits") as raised:
@@ -267,7 +267,7 @@ def nested(depth):
         ),
     ],
 )
-def test_a_fault_in_the_list_concerns_its_run_alone(study, said, reason):
+def test_invalid_list_entry_affects_only_its_run(study, said, reason):
     content = json.loads((study / "study.json").read_text())
     content["runs"][3].update(said)
     (study / "study.json").write_text(json.dumps(content))
@@ -287,7 +287,7 @@ def pipe_instead(path):
 
 
 def link_instead(path):
-    """What it leads to is whole, but it lies outside of the study."""
+    """The target is intact, but outside of the study."""
     outside = next(p for p in path.parents if (p / "study.json").exists()).parent / path.name
     path.rename(outside)
     path.symlink_to(outside)
@@ -304,7 +304,7 @@ def device_instead(path):
 
 
 def huge_instead(path):
-    """A file of holes, which takes no room."""
+    """A sparse file, which takes no space on disk."""
     with path.open("wb") as file:
         file.truncate(1 << 41)
 
@@ -320,12 +320,12 @@ def huge_instead(path):
         (huge_instead, "has 2199023255552 bytes"),
     ],
 )
-def test_only_files_of_a_bounded_size_are_read(study, name, change, reason):
+def test_only_regular_files_of_bounded_size_are_read(study, name, change, reason):
     folder = sorted((study / "runs").iterdir())[3]
     change(folder / name)
     table = analysis.load(study)
     row = table[table["run"] == folder.name].iloc[0]
-    if name == "manifest.json":  # A run is sound without it.
+    if name == "manifest.json":  # A run is valid without it.
         assert row["status"] == "finished"
         return
     assert (row["status"], f"{Path(name).name} {reason}" in row["reason"]) == ("damaged", True), (
@@ -334,7 +334,7 @@ def test_only_files_of_a_bounded_size_are_read(study, name, change, reason):
     assert (table["status"] == "finished").sum() == len(table) - 1
 
 
-def test_a_line_of_the_log_has_an_end(study):
+def test_too_long_line_of_the_log_is_damage(study):
     folder = sorted((study / "runs").iterdir())[3]
     with (folder / "metrics.jsonl").open("ab") as file:
         file.truncate(1 << 24)
@@ -346,7 +346,7 @@ def test_a_line_of_the_log_has_an_end(study):
 
 
 @pytest.mark.parametrize("change", [pipe_instead, link_instead, device_instead, huge_instead])
-def test_a_list_that_is_no_file_is_an_error(study, change):
+def test_list_that_is_not_a_regular_file_raises(study, change):
     path = study / "runs" / "x" / "study.json"
     path.parent.mkdir()
     (study / "study.json").rename(path)
@@ -356,7 +356,7 @@ def test_a_list_that_is_no_file_is_an_error(study, change):
         analysis.load(study)
 
 
-def test_a_link_to_a_run_or_to_all_of_them_is_not_followed(study):
+def test_symlinked_run_folders_are_not_followed(study):
     folder = sorted((study / "runs").iterdir())[3]
     folder.rename(study.parent / "outside")
     folder.symlink_to(study.parent / "outside")
@@ -372,7 +372,7 @@ def test_a_link_to_a_run_or_to_all_of_them_is_not_followed(study):
     "value", [1e39, -1e300, 10**60, True, [], {}, "1", {"a": nested(900)}, nested(900)]
 )
 @pytest.mark.parametrize("place", [("test",), ("test", "tasks"), ("test", "tasks", "left", "loss")])
-def test_no_value_ends_the_reading(study, place, value):
+def test_invalid_value_damages_only_its_run(study, place, value):
     folder = sorted((study / "runs").iterdir())[3]
     content = json.loads((folder / "result.json").read_text())
     inner = content
@@ -385,7 +385,7 @@ def test_no_value_ends_the_reading(study, place, value):
     assert len(row["reason"]) <= 500
 
 
-def test_a_folder_whose_name_is_no_text_is_a_row(study, tmp_path):
+def test_folder_with_an_undecodable_name_is_a_row(study, tmp_path):
     (study / "runs" / "\udcff\x1b[2J").mkdir()
     row = analysis.load(study).iloc[-1]
     assert (row["run"], row["status"]) == ("\\udcff\\x1b[2J", "unfinished")
@@ -393,7 +393,7 @@ def test_a_folder_whose_name_is_no_text_is_a_row(study, tmp_path):
 
 
 def places(value, path=()):
-    """Yields where each value in a JSON object is."""
+    """Yields the path of each value in a JSON object."""
     yield path
     items = enumerate(value) if isinstance(value, list) else ()
     for key, inner in value.items() if isinstance(value, dict) else items:
@@ -401,7 +401,7 @@ def places(value, path=()):
 
 
 @pytest.mark.parametrize("new", [None, [None], {"a": None}], ids=str)
-def test_null_instead_of_any_value_ends_nothing(tmp_path, new):
+def test_null_in_place_of_any_value_does_not_crash(tmp_path, new):
     study = write_study(tmp_path / "study", [Run()])
     run = next((study / "runs").iterdir())
     changed = {"loss": {"from": "1", "to": "2"}}
@@ -419,7 +419,7 @@ def test_null_instead_of_any_value_ends_nothing(tmp_path, new):
         file.write_text(content)
 
 
-def test_a_missing_task_makes_a_run_incomplete_and_says_which(tmp_path):
+def test_run_with_a_missing_task_is_incomplete(tmp_path):
     runs = [Run(weight=w) for w in (0.2, 0.4, 0.6, 0.8)]
     runs += [Run("pcgrad", "PCGrad", rate=rate, tasks=("left",)) for rate in (0.1, 0.2)]
     table = analysis.load(write_study(tmp_path / "study", runs))
@@ -429,7 +429,7 @@ def test_a_missing_task_makes_a_run_incomplete_and_says_which(tmp_path):
     assert (table["status"] == "finished").sum() == 4
 
 
-def test_a_metric_of_few_runs_disqualifies_nobody(study):
+def test_metric_of_few_runs_does_not_make_others_incomplete(study):
     path = sorted((study / "runs").iterdir())[0] / "result.json"
     content = json.loads(path.read_text())
     content["test"]["tasks"]["left"]["foo_error"] = 1.0
@@ -443,7 +443,7 @@ def test_a_metric_of_few_runs_disqualifies_nobody(study):
     assert list(view.spaces) == ["loss", "accuracy"]
 
 
-def test_runs_without_validation_cannot_be_compared(study):
+def test_runs_without_validation_are_incomplete(study):
     for path in (study / "runs").glob("*/result.json"):
         path.write_text(path.read_text().replace('"validation"', '"valid"'))
     table = analysis.load(study)

@@ -1,4 +1,4 @@
-"""A study says when its runs saw different data."""
+"""A report states if the runs of a study used different data."""
 
 import json
 
@@ -11,7 +11,7 @@ DATA = {"train": "9 examples, sha256 a", "test": "5 examples, sha256 b"}
 
 
 def study(folder, *data):
-    """A study whose runs saw these data in turn; None of them tells nothing."""
+    """Writes a study whose runs have these data in turn; None records nothing."""
     path = write_study(folder / "study", grid(rates=(0.1,)))
     for number, run in enumerate(sorted(path.glob("runs/*/result.json"))):
         seen = data[number % len(data)]
@@ -26,14 +26,14 @@ def words(table):
     return page.render(made)
 
 
-def test_equal_or_unknown_data_are_no_news(tmp_path):
+def test_equal_or_unknown_data_are_not_reported(tmp_path):
     for number, data in enumerate([(DATA,), (None,), (DATA, None)]):
         table = study(tmp_path / str(number), *data)
         assert tables.other_data(table).empty
         assert "different data sets" not in words(table)
 
 
-def test_what_differs_is_told_with_the_runs(tmp_path):
+def test_different_data_are_reported_with_their_runs(tmp_path):
     table = study(tmp_path, DATA, {**DATA, "test": "6 examples, sha256 <c>"})
     found = tables.other_data(table)
     assert sorted(found["data"]) == ["test: 5 examples, sha256 b", "test: 6 examples, sha256 <c>"]
@@ -42,7 +42,7 @@ def test_what_differs_is_told_with_the_runs(tmp_path):
     assert (table["status"] == "finished").all()
 
 
-def test_data_of_another_type_are_damage(tmp_path):
+def test_data_of_a_wrong_type_are_damage(tmp_path):
     table = study(tmp_path, DATA, ["train"], {"train": 5})
     assert {"finished", "damaged"} == set(table["status"])
     assert table.loc[table["status"] == "damaged", "reason"].str.contains("train").all()

@@ -1,4 +1,4 @@
-"""Intervals over seeds and test examples: do they hold what they should, and are runs paired?"""
+"""Confidence intervals over seeds and test examples: coverage, and pairing of runs."""
 
 import functools
 
@@ -18,7 +18,7 @@ NUMBER = 640
 
 
 def values_of(values, order="an order", counts=None):
-    """Examples of one metric, `left/loss`."""
+    """Returns example values of one metric, `left/loss`."""
     values = np.asarray(values, float)[None]
     counts = np.ones_like(values) if counts is None else np.asarray(counts, float)[None]
     names = np.array(["left/loss"])
@@ -26,8 +26,8 @@ def values_of(values, order="an order", counts=None):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_groups_have_the_variance_of_the_mean(weighted):
-    """Against the textbook's variance of a (weighted) mean, on average over many test sets."""
+def test_variance_of_groups_equals_that_of_the_mean(weighted):
+    """Compared with the exact variance of a (weighted) mean, on average over many test sets."""
     rng = np.random.default_rng(0)
     ratios = []
     for _ in range(100):
@@ -41,7 +41,7 @@ def test_groups_have_the_variance_of_the_mean(weighted):
     assert np.mean(ratios) == pytest.approx(1, abs=0.06)
 
 
-def test_a_test_set_that_was_thinned_out_counts_whole():
+def test_subsampled_test_set_counts_with_its_full_size():
     values = np.random.default_rng(0).normal(size=NUMBER)
     whole = values_of(values)
     thin = whole._replace(values=whole.values[:, ::2], counts=whole.counts[:, ::2])
@@ -50,9 +50,10 @@ def test_a_test_set_that_was_thinned_out_counts_whole():
 
 
 def two_models(rng, size, seeds=5, common=1.0, rest=1.0, of_seed=0.02):
-    """A static model and a method that are equally good, on a finite test set.
+    """Returns a static model and a method that are equally good, on a finite test set.
 
-    Standard deviations of one example: the part that a model has at all seeds, and the rest.
+    Standard deviations per example: `common` is that of the part that a model has at all seeds,
+    `rest` that of the remainder.
     """
     hard = rng.normal(0, 3.0, (1, size))
     models = []
@@ -67,7 +68,7 @@ def two_models(rng, size, seeds=5, common=1.0, rest=1.0, of_seed=0.02):
 
 def interval(models, examples=True, level=0.8):
     static, own = (m if examples else Models(m.values) for m in models)
-    # Another static model, worse by one, makes the unit and has no noise of its own.
+    # Another static model, worse by one, sets the unit and adds no noise.
     values, cells = (
         (x, x + 1.0) if x is not None else () for x in (static.values, static.examples)
     )
@@ -79,21 +80,21 @@ def interval(models, examples=True, level=0.8):
     ("common", "rest", "of_seed"),
     [(1.0, 1.0, 0.02), (1.0, 0.0, 0.1), (0.0, 1.0, 0.02)],
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(common, rest, of_seed):
+def test_coverage_of_intervals(common, rest, of_seed):
     rng = np.random.default_rng(1)
     drawn = [two_models(rng, 160, 5, common, rest, of_seed) for _ in range(40)]
     covered = [
         np.mean([v.low <= 0 <= v.high for v in (interval(m, known) for m in drawn)])
         for known in (True, False)
     ]
-    assert covered[0] >= 0.66  # Of 0.8, less two standard deviations of what is drawn.
+    assert covered[0] >= 0.66  # 80%, less two standard deviations of the sampling error.
     if common * 160**-0.5 > of_seed:
-        assert covered[1] < 0.6  # Seeds alone do not know that the test set is small.
+        assert covered[1] < 0.6  # Intervals over seeds only ignore that the test set is small.
     if not common:
-        assert covered[0] <= 0.95  # What seeds tell already is not counted twice.
+        assert covered[0] <= 0.95  # Variation that the seeds show already is not counted twice.
 
 
-def test_a_smaller_test_set_widens_the_interval():
+def test_interval_is_wider_for_a_smaller_test_set():
     rng = np.random.default_rng(2)
     widths = {}
     for size in (100, 400, 1600):
@@ -103,8 +104,8 @@ def test_a_smaller_test_set_widens_the_interval():
     assert widths[400] / widths[1600] == pytest.approx(2, rel=0.35)
 
 
-def test_further_seeds_do_not_make_a_test_set_larger():
-    """A method that is a little better, by less than the test set can tell."""
+def test_no_further_seeds_are_suggested_if_the_test_set_is_too_small():
+    """A method that is slightly better, by less than the test set can resolve."""
     rng = np.random.default_rng(3)
     static, own = two_models(rng, 100, of_seed=1e-3, rest=0.1)
     found = interval((static, own), level=0.95)
@@ -117,8 +118,8 @@ said = functools.cache(verdicts)
 SMALL = Cell(test_size=200, test_noise=0.1, noise=0.005, interaction=0.02, methods=4)
 
 
-def test_a_small_test_set_makes_no_method_worse_or_better():
-    """Static weightings in disguise: what tells them apart are the 200 examples."""
+def test_equal_methods_are_undecided_or_equivalent_on_a_small_test_set():
+    """Static weightings as methods: they differ only by the 200 test examples."""
     called = {}
     for known in (True, False):
         found = [v for seed in range(6) for v in said(SMALL, seed, known)[FRONT].values()]
@@ -163,7 +164,7 @@ def test_examples_are_paired_and_average_to_the_values():
         ({"order": lambda method, seed: f"{seed}"}, "Each seed has its own test examples"),
     ],
 )
-def test_what_cannot_be_paired_over_examples_is_paired_over_seeds_and_said(changes, said):
+def test_runs_without_common_examples_are_paired_over_seeds_with_a_remark(changes, said):
     found = measured(runs(**changes), LOSSES)
     assert all(own.examples is None for own in found.models.values())
     assert len(found.remarks) == 1
@@ -171,19 +172,19 @@ def test_what_cannot_be_paired_over_examples_is_paired_over_seeds_and_said(chang
     assert found.seeds == [1, 2, 3]
 
 
-def test_a_metric_that_is_no_mean_over_examples_is_named():
+def test_metric_that_is_not_a_mean_over_examples_is_reported():
     table = runs().assign(**{"test/left/auc": 0.5})
     found = measured(table, [Objective("left", "auc", -1)])
     assert "left/auc was not recorded as a mean over test examples" in found.remarks[0]
 
 
-def test_signs_follow_the_direction():
+def test_sign_of_deviations_follows_the_direction():
     examples = grouped(values_of(np.arange(NUMBER)))
     less, more = (examples.of([Objective("left", "loss", sign)]) for sign in (1, -1))
     np.testing.assert_array_equal(less, -more)
 
 
-def test_files_are_read_where_a_run_measures(tmp_path):
+def test_example_files_are_read_only_for_measured_runs(tmp_path):
     for name in ("good", "damaged", "selects", "none"):
         (tmp_path / name).mkdir()
         if name != "none":

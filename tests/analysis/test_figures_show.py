@@ -1,4 +1,4 @@
-"""What figures must show: every selected model, every setting at its place, all methods apart."""
+"""What figures must show: selected models, settings at their values, distinguishable methods."""
 
 import dataclasses
 import itertools
@@ -51,7 +51,7 @@ def x_of(axis):
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("far", [-30.0, 30.0])
-def test_figure_10_shows_the_selected_models_of_both_splits_and_counts_the_rest(table, split, far):
+def test_figure_10_shows_selected_models_and_counts_those_outside(table, split, far):
     moved = table.copy()
     columns = [name for name in moved if name.startswith(f"{split}/") and name.endswith("accuracy")]
     best = moved["test/left/accuracy"].idxmax()
@@ -70,14 +70,14 @@ def test_figure_10_shows_the_selected_models_of_both_splits_and_counts_the_rest(
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_limits_leave_out_what_is_far_worse_and_count_it(sign):
+def test_limits_exclude_far_worse_values_and_count_them(sign):
     good = np.linspace(1.0, 2.0, 30)
     wild = np.concatenate([good, [50.0, 1e6, np.inf, np.nan]])
     ends = limits.near(sign * wild, sign, np.empty(0))
     low, high = sorted(sign * end for end in ends)
     assert 0.8 < low < 1.0 < 2.0 < high < 2.2
     assert limits.outside(sign * wild, np.array(ends)) == " (2 of 32 are outside)"
-    # What must be seen is seen, better or worse than all others.
+    # Values that must be shown are within the limits, however far away.
     for shown in (-9.0, 60.0):
         ends = limits.near(sign * wild, sign, sign * np.array([shown]))
         assert min(ends) < sign * shown < max(ends)
@@ -85,7 +85,7 @@ def test_limits_leave_out_what_is_far_worse_and_count_it(sign):
     assert limits.outside(sign * good, np.array(ends)) == ""
 
 
-def test_runs_that_nearly_diverged_set_no_axis(table):
+def test_nearly_diverged_runs_do_not_set_limits(table):
     moved = table.copy()
     columns = [name for name in moved if re.match("(validation|test|train)/", name)]
     wild = (moved[RATE] == 1.0) & moved["method"].isin(["mgda", "pcgrad"])
@@ -103,7 +103,7 @@ def test_runs_that_nearly_diverged_set_no_axis(table):
     assert "(2 of 12 are outside)" in by_rate.get_title()
 
 
-def test_figure_10_without_any_value_in_validation_is_unavailable(table):
+def test_figure_10_without_validation_values_is_unavailable(table):
     columns = [name for name in table if name.startswith("validation/")]
     view = view_of(table.assign(**dict.fromkeys(columns, np.nan)))
     with pytest.raises(UnavailableError):
@@ -114,7 +114,7 @@ def test_figure_10_without_any_value_in_validation_is_unavailable(table):
     "settings",
     [(0.001, 0.002, 0.005), (0.1, 0.3), (1e-3, 2e-3, 9e-3, 1.0), (0.0, 1e-4, 1e-2), (0.0, 0.5)],
 )
-def test_settings_are_drawn_next_to_their_value_and_within_the_limits(table, settings):
+def test_settings_are_drawn_near_their_value_and_within_the_limits(table, settings):
     known = np.array(settings)
     rates = np.resize(known, len(table))
     axis = sensitivity.draw(view_of(table.assign(**{RATE: rates}))).axes[0]
@@ -131,7 +131,7 @@ def test_settings_are_drawn_next_to_their_value_and_within_the_limits(table, set
 
 
 @pytest.mark.parametrize("every", [True, False])
-def test_learning_rates_that_are_schedules_are_left_out_and_counted(table, every):
+def test_learning_rate_schedules_are_left_out_and_counted(table, every):
     schedule = (table["method"] == "mgda") | every
     moved = table.assign(**{RATE: table[RATE].astype(object).mask(schedule, "schedules.Cosine")})
     view = view_of(moved)
@@ -173,7 +173,7 @@ def test_scales_of_hyperparameters():
     ],
 )
 @pytest.mark.parametrize("which", ["x", "y"])
-def test_ticks_of_what_was_tried_are_at_it_and_their_numbers_apart(values, which):
+def test_ticks_are_at_tried_values_and_labels_do_not_overlap(values, which):
     drawn = figure(4.6, 3.4, "")
     axes = drawn.subplots()
     set_scale(axes, which, np.resize(values, 100))
@@ -188,7 +188,7 @@ def test_ticks_of_what_was_tried_are_at_it_and_their_numbers_apart(values, which
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
-def test_figure_18_shows_all_that_was_searched_and_no_negative_decay(table):
+def test_figure_18_shows_the_whole_search_and_no_negative_decay(table):
     decays = np.resize([0.0, 1e-4, 1e-3, 1e-2], len(table))
     axis = mixtures.draw_region(view_of(table.assign(**{DECAY: decays}))).axes[0]
     low, high = axis.get_ylim()
@@ -200,7 +200,7 @@ def test_figure_18_shows_all_that_was_searched_and_no_negative_decay(table):
     assert all(tick >= 0 or tick < low for tick in axis.get_yticks())
 
 
-def test_more_methods_than_colours_are_told_apart_even_when_dominated(tmp_path):
+def test_more_methods_than_colours_are_distinguishable(tmp_path):
     runs = [
         Run(f"m{n}", "PCGrad", weight=0.05 + 0.09 * n, rate=r) for n in range(11) for r in (0.1, 1)
     ]
@@ -215,8 +215,8 @@ def test_more_methods_than_colours_are_told_apart_even_when_dominated(tmp_path):
     assert len(looks) == 12
 
 
-def test_mixtures_are_those_that_the_runs_recorded(table):
-    """Whatever decides the weights: of sampling, no parameter of a combiner tells them."""
+def test_mixtures_use_recorded_task_weights(table):
+    """The recorded weights count: with sampling they are not a parameter of the combiner."""
     other = table.drop(columns="combiners.StaticWeights.weights").assign(combiner="Sampling")
     found = mixtures.mixtures(view_of(other))
     assert list(found) == list(mixtures.mixtures(view_of(table)))
@@ -239,7 +239,7 @@ def drawn_at(axis, marker):
 
 
 @pytest.mark.parametrize("space", ["loss", "accuracy"])
-def test_every_measured_model_is_drawn_once_on_or_off_the_labelled_static_front(staged, space):
+def test_every_measured_model_is_drawn_once_with_a_labelled_static_front(staged, space):
     view, questions = staged
     axis = fronts.draw(view, [(space, "test")], questions).axes[0]
     measured = next(q.measured for q in questions if q.space == space)
@@ -256,7 +256,7 @@ def test_every_measured_model_is_drawn_once_on_or_off_the_labelled_static_front(
     assert {text.get_text() for text in axis.texts} == {f"{n / 10:g}" for n in range(1, 10)}
 
 
-def test_intervals_are_those_of_what_seeds_do_not_do_to_all(staged):
+def test_error_bars_exclude_seed_effects_common_to_all_models(staged):
     view, questions = staged
     measured = questions[0].measured
     common = measured.models["static weights"].values.mean(0)
@@ -272,7 +272,7 @@ def test_intervals_are_those_of_what_seeds_do_not_do_to_all(staged):
 @pytest.mark.parametrize(
     ("weights", "number"), [((0.48, 0.5, 0.52), 2), ((0.3, 0.32, 0.9), 2), ((0.1, 0.5, 0.9), 1)]
 )
-def test_a_panel_enlarges_where_most_methods_crowd(tmp_path, weights, number):
+def test_inset_enlarges_a_cluster_of_methods(tmp_path, weights, number):
     places = dict(zip(("pcgrad", "mgda", "gradnorm"), weights, strict=True))
     runs = two_stages()
     runs = [dataclasses.replace(r, weight=places.get(r.method, r.weight), gain=0) for r in runs]
@@ -287,7 +287,7 @@ def test_a_panel_enlarges_where_most_methods_crowd(tmp_path, weights, number):
         assert ((low < points) & (points < high)).all(1).sum() == (weights[2] < 0.9) + 2
 
 
-def test_figure_12_is_drawn_only_where_figure_2_lacks_models(staged):
+def test_figure_12_is_drawn_only_if_figure_2_omits_models(staged):
     view, questions = staged
     axis = fronts.draw_everything(view, [("loss", "test")], questions).axes[0]
     x = x_of(axis)
@@ -298,13 +298,13 @@ def test_figure_12_is_drawn_only_where_figure_2_lacks_models(staged):
         fronts.draw_everything(few, [("loss", "test")])
 
 
-def test_figure_3_is_at_one_learning_rate_on_shares(table):
+def test_figure_3_shows_one_learning_rate_with_limits_0_and_1(table):
     for axis in task_weights.draw(view_of(table)).axes:
         assert axis.get_title().endswith("\nlearning rate 0.1")
         assert axis.get_ylim() == (0, 1)
 
 
-def test_figure_3_shows_how_much_single_steps_vary(tmp_path):
+def test_figure_3_shows_quantiles_of_single_steps(tmp_path):
     study = write_study(tmp_path / "study", grid(rates=(0.1,)))
     table = analysis.load(study)
     ends = {"weight_low": 0.2, "weight_high": 0.7}
@@ -341,7 +341,7 @@ def test_three_tasks_have_a_panel_for_each_pair_and_parallel_coordinates(tmp_pat
         parallel_coordinates.draw(*staged)
 
 
-def test_a_style_is_that_of_a_method_in_every_figure_whatever_the_users_settings():
+def test_styles_are_unique_per_method_and_independent_of_user_settings():
     methods = [f"m{n}" for n in range(30)]
     looks = {str(sorted(style.line_of(name, methods).items())) for name in methods}
     assert len(looks) == len(methods)
@@ -349,7 +349,7 @@ def test_a_style_is_that_of_a_method_in_every_figure_whatever_the_users_settings
         assert mpl.rcParams["lines.linewidth"] == 1.6
 
 
-def test_an_axis_is_logarithmic_where_one_model_is_far_worse(tmp_path, staged):
+def test_axes_are_logarithmic_if_one_model_is_far_worse(tmp_path, staged):
     runs = two_stages()
     far = [dataclasses.replace(r, gain=-1000.0) if r.method == "mgda" else r for r in runs]
     view = view_of(analysis.load(write_study(tmp_path / "study", far)))
@@ -366,7 +366,7 @@ def test_an_axis_is_logarithmic_where_one_model_is_far_worse(tmp_path, staged):
         assert min(*axis.get_xlim(), *axis.get_ylim()) > 0
 
 
-def test_limits_leave_out_what_is_nan():
+def test_limits_ignore_non_finite_values():
     from mtk.analysis.figures import fronts
 
     points = np.array([[1.0, 2.0], [np.nan, 3.0], [2.0, 4.0], [np.inf, 1.0]])
@@ -375,8 +375,8 @@ def test_limits_leave_out_what_is_nan():
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_long_names_of_methods_and_metrics_stay_apart(tmp_path, columns):
-    """All titles lie within the figure, and none upon another."""
+def test_long_names_do_not_overlap(tmp_path, columns):
+    """All titles are within the figure and do not overlap."""
     runs = two_stages()
     for run in runs:
         run.method += ", at='representation'" if run.method == "mgda" else ""
@@ -395,8 +395,8 @@ def test_long_names_of_methods_and_metrics_stay_apart(tmp_path, columns):
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
-def test_long_numbers_of_an_axis_do_not_touch(table):
-    """Trap: `0.7625` and its neighbours are wider than the ticks are apart."""
+def test_long_tick_labels_do_not_overlap(table):
+    """Labels such as `0.7625` can be wider than the distance between ticks."""
     moved = table.copy()
     columns = [name for name in moved if name.endswith("left/accuracy")]
     moved[columns] = 0.76 + 0.02 * moved[columns]

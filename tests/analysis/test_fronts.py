@@ -1,4 +1,4 @@
-"""Fronts and indicators against their definitions, over generated sets."""
+"""Fronts and indicators against their definitions, on generated sets."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from mtk.analysis import additive_epsilon, hypervolume, multiplicative_epsilon, 
 
 
 def sets(num_tasks, number=250):
-    """Random sets of three kinds: of continuous values, with many ties, with exact duplicates."""
+    """Yields random sets of three kinds: continuous, with many ties, with exact duplicates."""
     generator = np.random.default_rng(num_tasks)
     for index in range(number):
         size = int(generator.integers(1, 40 if num_tasks < 5 else 25))
@@ -24,14 +24,14 @@ def sets(num_tasks, number=250):
 
 
 @pytest.mark.parametrize("num_tasks", [2, 3, 5])
-def test_fronts_are_those_of_the_definition(num_tasks):
+def test_fronts_equal_their_definition(num_tasks):
     for points in sets(num_tasks, 30):
         better = (points[:, None] <= points).all(2) & (points[:, None] < points).any(2)
         np.testing.assert_array_equal(non_dominated(points), ~better.any(0))
 
 
 @pytest.mark.parametrize("num_tasks", [2, 3, 4])
-def test_volumes_are_the_share_of_random_points_that_are_dominated(num_tasks):
+def test_hypervolumes_equal_monte_carlo_estimates(num_tasks):
     drawn = np.random.default_rng(0).random((20_000, num_tasks))
     for points in sets(num_tasks, 6):
         reference = np.median(points, axis=0) + 0.1
@@ -43,7 +43,7 @@ def test_volumes_are_the_share_of_random_points_that_are_dominated(num_tasks):
 
 
 @pytest.mark.parametrize("num_tasks", [2, 5])
-def test_epsilons_are_those_of_the_definition(num_tasks):
+def test_epsilons_equal_their_definition(num_tasks):
     for points, other in itertools.pairwise(sets(num_tasks, 30)):
         pairs = points[:, None], other[None]
         expected = (pairs[0] - pairs[1]).max(2).min(0).max()
@@ -52,21 +52,21 @@ def test_epsilons_are_those_of_the_definition(num_tasks):
         assert multiplicative_epsilon(points, other) == pytest.approx(expected, rel=1e-12)
 
 
-def test_r2_equals_the_exact_integral_of_two_tasks():
+def test_r2_equals_the_exact_integral_for_two_tasks():
     for points in sets(2, 100):
         expected = moocore.r2_exact(points, ref=[0, 0])
         assert r2(points, np.zeros(2)) == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 5])
-def test_r2_of_one_point_is_the_mean_over_random_weights(num_tasks):
+def test_r2_of_one_point_equals_the_mean_over_random_weights(num_tasks):
     point = np.linspace(0.5, 1.0, num_tasks)
     weights = np.random.default_rng(0).dirichlet(np.ones(num_tasks), 200_000)
     expected = (weights * point).max(1).mean()
     assert r2(point[None], np.zeros(num_tasks)) == pytest.approx(expected, rel=0.02)
 
 
-def test_front_by_the_definition_in_many_tasks():
+def test_front_of_many_tasks_equals_its_definition():
     generator = np.random.default_rng(1)
     for num_tasks in (1, 2, 7, 40):
         points = generator.integers(0, 4, (60, num_tasks)).astype(float)
@@ -74,14 +74,14 @@ def test_front_by_the_definition_in_many_tasks():
         np.testing.assert_array_equal(non_dominated(points), ~better.any(0))
 
 
-def test_front_of_infinite_points_and_of_none():
+def test_front_of_infinite_points_and_of_no_points():
     points = np.array([[np.inf, 0.0], [1.0, 1.0], [np.inf, np.inf]])
     assert non_dominated(points).tolist() == [True, True, False]
     assert non_dominated(np.empty((0, 3))).tolist() == []
     assert hypervolume(np.empty((0, 3)), np.ones(3)) == 0.0
 
 
-def test_points_without_a_value_are_refused():
+def test_nan_points_raise():
     with pytest.raises(ValueError, match="row 1"):
         non_dominated(np.array([[1.0, 2.0], [np.nan, 1.0]]))
     with pytest.raises(ValueError, match="matrix"):
@@ -112,6 +112,6 @@ def test_points_without_a_value_are_refused():
         (np.ones((1, 2)), [2, 0], "must not be worse than any point"),
     ],
 )
-def test_r2_refuses_what_has_no_distance(points, ideal, reason):
+def test_r2_of_invalid_points_raises(points, ideal, reason):
     with pytest.raises(ValueError, match=reason):
         r2(points, ideal)

@@ -1,4 +1,4 @@
-"""What TensorBoard's own HParams backend reads from a study."""
+"""Studies as read by the backend of TensorBoard's HParams plugin."""
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -20,14 +20,14 @@ def table(tmp_path):
 
 
 def events_of(folder):
-    """Returns step and value of everything in the one event file of a folder."""
+    """Returns step and value of each event in the single event file of a folder."""
     (path,) = folder.iterdir()
     loader = LegacyEventFileLoader(str(path))
     return [(event.step, value) for event in loader.Load() for value in event.summary.value]
 
 
 def sessions(folder, table):
-    """Returns what the tab shows, by run."""
+    """Returns the sessions that the tab shows, by run."""
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
     provider = MultiplexerDataProvider(multiplexer, str(folder))
@@ -53,9 +53,9 @@ def sessions(folder, table):
     return experiment, answer.run().session_groups
 
 
-def test_the_tab_shows_every_run_with_its_values(table, tmp_path):
+def test_tab_shows_every_run_with_its_values(table, tmp_path):
     analysis.write_hparams(table, tmp_path / "board")
-    analysis.write_hparams(table, tmp_path / "board")  # Again: nothing is there twice.
+    analysis.write_hparams(table, tmp_path / "board")  # Writing again adds no duplicates.
     experiment, groups = sessions(tmp_path / "board", table)
     names = {info.name for info in experiment.hparam_infos}
     assert {"run", "method", "seed", "experiment.Optimization.learning_rate"} <= names

@@ -1,4 +1,4 @@
-"""What a report says of runs that have branched from others."""
+"""The lineage of branched runs in records and tables."""
 
 import json
 
@@ -24,7 +24,7 @@ def read(folder, lineage=None):
     return run_record.read(folder, {})
 
 
-def test_a_branch_tells_its_parts_in_order(tmp_path):
+def test_lineage_lists_the_parts_in_order(tmp_path):
     row = read(tmp_path, {"runs": [PARENT, {**CHILD, "changed": CHANGED}]})
     assert row["status"] == "finished"
     assert row["lineage"] == (
@@ -32,20 +32,20 @@ def test_a_branch_tells_its_parts_in_order(tmp_path):
     )
 
 
-def test_other_runs_tell_nothing(tmp_path):
+def test_runs_without_branches_have_no_lineage(tmp_path):
     assert "lineage" not in read(tmp_path)
 
 
 @pytest.mark.parametrize(
     "lineage", [{"runs": 3}, {"runs": [{**CHILD, "first_step": "84"}]}, {"runs": [{"run": []}]}]
 )
-def test_a_damaged_lineage_is_a_damaged_run(tmp_path, lineage):
+def test_damaged_lineage_makes_the_run_damaged(tmp_path, lineage):
     row = read(tmp_path, lineage)
     assert row["status"] == "damaged"
     assert "lineage.json" in row["reason"]
 
 
-def test_the_table_has_the_branches_alone():
+def test_table_of_lineages_contains_only_branched_runs():
     import pandas as pd
 
     known = {"study": "s", "method": "m", "seed": 0}

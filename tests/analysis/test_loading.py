@@ -1,4 +1,4 @@
-"""Studies as tables: whatever is in a folder, there is a row, and it says why."""
+"""Loading studies as tables."""
 
 import json
 
@@ -14,7 +14,7 @@ def study(tmp_path):
     return write_study(tmp_path / "study", grid(seeds=(0, 1)))
 
 
-def test_every_value_comes_back(tmp_path):
+def test_all_values_are_loaded(tmp_path):
     folder = write_study(tmp_path / "study", grid(seeds=(0, 1)))
     table = analysis.load(folder)
     assert len(table) == len(grid(seeds=(0, 1)))
@@ -32,14 +32,14 @@ def test_every_value_comes_back(tmp_path):
         assert row["role"] == ("baseline" if row["method"] == "static_weights" else "method")
 
 
-def test_several_studies_stand_in_one_table_and_keep_their_names(study, tmp_path):
+def test_several_studies_have_unique_names_in_one_table(study, tmp_path):
     other = write_study(tmp_path / "other", grid(weights=(0.5,)), name="synthetic")
     table = analysis.load([study, other])
     assert list(table["study"].unique()) == ["synthetic", "synthetic (2)"]
     assert len(table) == len(analysis.load(study)) + len(analysis.load(other))
 
 
-def test_runs_that_differ_in_the_seed_are_one_configuration(study):
+def test_configurations_average_over_seeds(study):
     found = analysis.configurations(analysis.load(study))
     assert len(found) == len(grid())
     assert set(found["seeds"]) == {2}
@@ -54,7 +54,7 @@ def test_runs_that_differ_in_the_seed_are_one_configuration(study):
     assert mean[column].item() == pytest.approx(own[column].mean())
 
 
-def test_without_a_list_methods_are_called_by_their_combiner(study):
+def test_methods_are_named_by_combiner_without_a_list(study):
     (study / "study.json").unlink()
     table = analysis.load(study)
     assert set(table["method"]) == {"StaticWeights", "PCGrad", "MGDA", "GradNorm"}
@@ -62,7 +62,7 @@ def test_without_a_list_methods_are_called_by_their_combiner(study):
     assert (table.loc[table["method"] == "StaticWeights", "role"] == "baseline").all()
 
 
-def test_a_configuration_that_diverged_once_is_not_selected(tmp_path):
+def test_configuration_that_diverged_once_is_not_selected(tmp_path):
     runs = grid(seeds=(0, 1))
     lost = next(run for run in runs if run.method == "mgda" and run.seed == 1)
     lost.status = "diverged"
@@ -73,7 +73,7 @@ def test_a_configuration_that_diverged_once_is_not_selected(tmp_path):
     assert found["comparable"].sum() == len(found) - 1
 
 
-def test_what_is_no_study_is_refused(tmp_path):
+def test_invalid_study_folders_raise(tmp_path):
     with pytest.raises(analysis.StudyError, match="at least one study"):
         analysis.load([])
     with pytest.raises(analysis.StudyError, match="neither a study.json nor a folder runs"):
@@ -83,12 +83,12 @@ def test_what_is_no_study_is_refused(tmp_path):
         analysis.load(tmp_path)
 
 
-def test_a_run_that_the_list_does_not_know_is_read_too(study):
+def test_runs_missing_in_the_list_are_read(study):
     write_run(study / "runs" / "extra", Run("pcgrad", "PCGrad", rate=0.3))
     assert "extra" in set(analysis.load(study)["run"])
 
 
-def test_settings_of_two_sizes_are_two_views(tmp_path):
+def test_different_model_sizes_give_separate_views(tmp_path):
     table = analysis.load(write_study(tmp_path / "study", grid(layers=(3, 6))))
     found = analysis.views(table)
     assert [view.title for view in found] == [
@@ -114,13 +114,13 @@ def test_throughput_is_that_of_the_longest_session(study):
 
 @pytest.fixture
 def large(tmp_path):
-    """2,000 run folders; the time of the test itself is that of loading them."""
+    """2,000 run folders, as a fixture so that the test's duration is that of loading."""
     runs = [Run(weight=round(0.0005 * n, 4)) for n in range(1, 2000)]
     return write_study(tmp_path / "study", [*runs, Run("mgda", "MGDA")])
 
 
 @pytest.mark.slow
-def test_two_thousand_folders(large):
+def test_two_thousand_runs_are_loaded(large):
     table = analysis.load(large)
     assert len(table) == 2000
     assert (table["status"] == "finished").all()

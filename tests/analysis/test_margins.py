@@ -1,4 +1,4 @@
-"""Margins: against the definition, and against fronts that are known exactly."""
+"""Margins against their definition, and against fronts that are known exactly."""
 
 import numpy as np
 import pytest
@@ -15,22 +15,22 @@ FRONT = np.array([[0.0, 10], [2, 6], [5, 3], [10, 0]])
     ("point", "amount", "inside"),
     [
         ([2, 6], 0, True),  # A model of the front.
-        ([3, 7], -1, True),  # (2, 6), on the chord to (5, 3), is better by 1 in both.
-        ([2, 3], 1.5, True),  # As far before it.
-        ([0, 8], 2 / 3, True),  # Before the chord from (0, 10) to (2, 6).
-        ([-1, 12], 1, False),  # A more extreme trade-off: only a corner is met.
+        ([3, 7], -1, True),  # (2, 6), on the chord to (5, 3), is better by 1 in both tasks.
+        ([2, 3], 1.5, True),  # Better by this amount.
+        ([0, 8], 2 / 3, True),  # Better than the chord from (0, 10) to (2, 6).
+        ([-1, 12], 1, False),  # A more extreme trade-off: only a corner of the front is reached.
         ([12, 12], -8, True),
         ([20, 1], -1, False),
     ],
 )
-def test_margins_to_chords_worked_out_by_hand(point, amount, inside):
+def test_margins_to_chords_equal_those_computed_by_hand(point, amount, inside):
     found = margins(np.array([point], float), front_of(FRONT))
     assert found.amount[0] == pytest.approx(amount)
     assert found.inside[0] == inside
 
 
 def hull_by_linear_program(point, front):
-    """The least t for which point + t in every task is a mixture of models, exactly."""
+    """Returns the least t for which point + t in every task is a convex combination of models."""
     number, num_tasks = front.shape
     equal = np.zeros((num_tasks + 1, number + 1))
     equal[:num_tasks, :number], equal[:num_tasks, number] = front.T, -1
@@ -42,7 +42,7 @@ def hull_by_linear_program(point, front):
 
 
 @pytest.mark.parametrize("num_tasks", [1, 2, 3])
-def test_margins_to_chords_are_those_of_a_linear_program(num_tasks):
+def test_margins_to_chords_equal_those_of_a_linear_program(num_tasks):
     generator = np.random.default_rng(num_tasks)
     for number in (1, 2, 5, 9, 9, 9, 40, 40):
         front = generator.dirichlet(np.ones(num_tasks), number) ** 0.5 + generator.uniform(
@@ -60,8 +60,8 @@ def test_margins_to_chords_are_those_of_a_linear_program(num_tasks):
             assert found.least[n] == pytest.approx(least, abs=1e-7)
 
 
-def test_the_smooth_margin_is_not_that_to_the_luckiest_of_many_equal_models():
-    """From half of its weight on the first task is at zero, but for noise; so is the method."""
+def test_smooth_margin_is_not_biased_by_noise_of_many_equal_models():
+    """From a weight of 1/2 on, the first task is at zero plus noise; so is the method."""
     first = np.linspace(0.1, 0.9, 9)
     noise = np.array([0, 0, 0, 0, 0, 0.1, -0.1, 0.1, -0.1])
     static = np.stack([np.maximum(0.5 - first, 0) * 5 + noise, np.maximum(first - 0.5, 0) * 5], 1)
@@ -73,7 +73,7 @@ def test_the_smooth_margin_is_not_that_to_the_luckiest_of_many_equal_models():
     far = margins(np.array([[0.5, 1.2], [2.0, 2.0], [5.0, -1.0]]), front)
     assert (far.smooth >= far.amount).all()
     assert far.smooth[0] == pytest.approx(-0.5, abs=0.05)
-    # Where nothing is known of the weights there is no smooth part.
+    # Without weights there is no smooth front.
     plain = margins(np.array([[0.0, 1.2]]), front_of(static))
     assert plain.smooth[0] == plain.amount[0]
 
@@ -84,19 +84,19 @@ def exact(weights):
     return losses / np.ptp(problem.losses(problem.centers), axis=0)
 
 
-def test_weightings_between_those_of_the_grid_lie_on_the_curve():
+def test_weightings_between_grid_points_lie_on_the_smooth_front():
     grid = np.linspace(0.1, 0.9, 5)
     both = np.stack([grid, 1 - grid], axis=1)
     between = exact(np.linspace(0.12, 0.88, 17))
     curve, chords = front_of(exact(grid), both), front_of(exact(grid))
     error, gap = (np.abs(margins(between, front).amount).max() for front in (curve, chords))
     assert error < gap / 2
-    # So is what is better by some amount in every task, and by that amount.
+    # Points that are better by an amount in every task have that margin.
     found = margins(between - 0.1, curve)
     assert found.amount == pytest.approx(np.full(17, 0.1), abs=0.01)
 
 
-def test_beyond_its_ends_the_curve_is_too_good_and_said_so():
+def test_points_beyond_the_ends_are_marked_as_outside():
     grid = np.linspace(0.3, 0.7, 5)
     curve = front_of(exact(grid), np.stack([grid, 1 - grid], axis=1))
     outside = margins(exact([0.1, 0.2, 0.8, 0.9]), curve)
@@ -106,7 +106,7 @@ def test_beyond_its_ends_the_curve_is_too_good_and_said_so():
     assert (outside.corner > 0).all()
 
 
-def test_the_order_of_models_and_their_units_do_not_matter():
+def test_margins_do_not_depend_on_the_order_of_models_and_tasks():
     generator = np.random.default_rng(0)
     grid = np.linspace(0.1, 0.9, 9)
     noisy = exact(grid) + generator.normal(0, 0.05, (9, 2))
@@ -123,7 +123,7 @@ def test_repeated_weightings_are_averaged():
     weights = np.stack([grid, 1 - grid], axis=1)
     twice = np.concatenate([exact(grid) + 0.02, exact(grid) - 0.02])
     curve = front_of(twice, np.concatenate([weights, weights]))
-    # The lower ones alone are joined by chords, which the curve of the means does not reach.
+    # Chords through the lower models only would be below the curve of the means.
     amounts = margins(exact(grid[1:-1]), curve).amount
     assert (amounts < 0).all()
 
@@ -150,7 +150,7 @@ def test_three_tasks_have_a_smooth_surface():
     assert margins(points - 0.1, surface).amount == pytest.approx(np.full(3, 0.1), abs=0.02)
 
 
-def test_where_the_front_is_not_met_all_tasks_must_be_better_than_every_model():
+def test_least_margin_beyond_the_front_compares_with_every_model():
     front = front_of(FRONT[1:3])
     found = margins(np.array([[1.0, 20.0], [-3.0, 2.0], [-1.0, -20.0]]), front)
     assert not found.inside.any()
@@ -158,7 +158,7 @@ def test_where_the_front_is_not_met_all_tasks_must_be_better_than_every_model():
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_few_models_are_a_front_too(number):
+def test_fronts_of_one_or_two_models(number):
     front = front_of(FRONT[:number])
     assert margins(FRONT[:1] - 1, front).corner[0] == 1
     weights = np.array([[0.2, 0.8], [0.8, 0.2]])[:number]
@@ -176,15 +176,15 @@ STEADY = np.array([[0.0, 1.0], [0.2, 0.5], [0.5, 0.2], [0.8, 0.1]])
 
 
 @pytest.mark.parametrize("away", [-0.01, 0.01])
-def test_the_width_hangs_on_an_end_that_is_hardly_dominated_or_hardly_not(away):
-    """It is a little better or worse than the best one in its own task, and bad in the other."""
+def test_hinge_detects_an_end_that_is_barely_dominated_or_not(away):
+    """It is slightly better or worse than the best model in its own task, and bad in the other."""
     points = np.vstack([STEADY, [away, 2.0]])
     found = hinge(points, close=0.05)
     assert found.model == 4
     assert np.sign(found.amount) == -np.sign(away)
-    # It tells the width that the other case has.
+    # The reported width is that of the other case.
     np.testing.assert_allclose(found.width, widths(np.vstack([STEADY, [-away, 2.0]])), atol=0.02)
-    assert hinge(points * [3.0, 0.1], close=0.05).model == 4  # In any unit.
+    assert hinge(points * [3.0, 0.1], close=0.05).model == 4  # Independent of units.
     assert hinge(points, close=0.001) is None
     assert hinge(STEADY, close=0.01) is None
     assert hinge(np.vstack([STEADY, [0.9, 0.9]]), close=0.05) is None

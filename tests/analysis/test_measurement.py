@@ -1,4 +1,4 @@
-"""The second stage as it is compared, and every way in which it may be incomplete."""
+"""The second stage as it is compared, and incomplete second stages."""
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def runs(stage="measure", seeds=(1, 2, 3)):
     return pd.DataFrame(rows)
 
 
-def test_every_model_has_every_seed():
+def test_values_of_every_model_and_seed():
     found = measured(runs(), LOSSES)
     assert found.seeds == [1, 2, 3]
     assert found.remarks == []
@@ -49,7 +49,7 @@ def test_every_model_has_every_seed():
     assert found.models["a"].values[1, :, 0].tolist() == pytest.approx([1.01, 1.02, 1.03])
 
 
-def test_the_first_stage_measures_nothing():
+def test_first_stage_is_not_measured():
     first = runs("select", seeds=(0,))
     poisoned = first.assign(**{"test/left/loss": -100.0})
     both = pd.concat([poisoned, runs()])
@@ -58,7 +58,7 @@ def test_the_first_stage_measures_nothing():
     assert min(own.values.min() for own in found.models.values()) >= 0
 
 
-def test_values_are_less_is_better_whatever_the_metric():
+def test_maximized_metrics_are_negated():
     table = runs().rename(columns=lambda name: name.replace("loss", "accuracy"))
     found = measured(table, [Objective(o.task, "accuracy", -1) for o in LOSSES])
     assert found.models["a"].values[1, 0, 0] == pytest.approx(-1.01)
@@ -77,7 +77,7 @@ def test_values_are_less_is_better_whatever_the_metric():
     ],
     ids=["a seed is missing", "diverged", "NaN in test", "seeds of its own"],
 )  # fmt: skip
-def test_unbalanced_models_are_left_out_with_a_word(change, said):
+def test_models_with_missing_seeds_are_left_out_with_a_remark(change, said):
     found = measured(change(runs()), LOSSES)
     assert found.configurations["a"] == ["a0"]
     assert found.configurations["b"] == ["b0", "b1"]
@@ -85,14 +85,14 @@ def test_unbalanced_models_are_left_out_with_a_word(change, said):
     assert any(said in remark for remark in found.remarks)
 
 
-def test_seeds_that_few_models_have_are_left_out_with_a_word():
+def test_seeds_of_few_models_are_left_out_with_a_remark():
     extra = runs(seeds=(7,))
     found = measured(pd.concat([runs(), extra[extra["method"] == "b"]]), LOSSES)
     assert found.seeds == [1, 2, 3]
     assert any("7" in remark for remark in found.remarks)
 
 
-def test_a_method_with_other_seeds_is_not_compared():
+def test_method_with_other_seeds_is_not_compared():
     table = runs()
     table["seed"] = table["seed"].mask(table["method"] == "b", table["seed"] + 9)
     found = measured(table, LOSSES)
@@ -114,15 +114,15 @@ def test_without_a_second_stage_the_first_seed_selects():
     assert any("no second stage" in remark for remark in found.remarks)
 
 
-def test_a_weighting_that_was_measured_twice_counts_once():
-    """As after a sweep that selected again when failed runs were done."""
+def test_weighting_measured_twice_counts_once():
+    """As after a sweep that selected again after failed runs were retried."""
     other = runs()[lambda t: t["configuration"] == "w1"]
     other = other.assign(configuration="w1 slow", monitored=9.0, **{"test/left/loss": -5.0})
     found = measured(pd.concat([runs(), other]), LOSSES)
     assert found.configurations[STATIC] == ["w0", "w1", "w2"]
 
 
-def test_a_method_without_a_second_stage_is_said():
+def test_method_without_a_second_stage_is_reported():
     lost = runs()[lambda t: t["method"] != "b"]
     first = runs("select", seeds=(0,))
     found = measured(pd.concat([first, lost]), LOSSES)
@@ -130,20 +130,20 @@ def test_a_method_without_a_second_stage_is_said():
     assert any(remark.startswith("b has no run in the second stage") for remark in found.remarks)
 
 
-def test_one_seed_alone_is_said():
+def test_single_seed_is_reported():
     found = measured(runs(stage=None, seeds=(0,)), LOSSES)
     assert found.seeds == [0]
     assert any("the same runs are compared" in remark for remark in found.remarks)
 
 
-def test_nothing_finished_is_said():
+def test_no_finished_run_is_reported():
     found = measured(runs().assign(status="failed", stage=None), LOSSES)
     assert found.models == {}
     assert found.remarks
 
 
 @pytest.mark.parametrize("weights", [None, {"left": 0.0, "right": 1.0}, {"other": 1.0}])
-def test_weights_that_make_no_curve_are_unknown(weights):
+def test_invalid_weights_disable_the_smooth_front(weights):
     table = runs()
     table.loc[table["configuration"] == "w1", "weights"] = pd.Series(
         [weights] * len(table), table.index
@@ -167,7 +167,7 @@ def test_best_of_each_group():
     assert best_of_each(["a"], np.array([np.nan])) == []
 
 
-def test_of_a_front_the_best_and_those_far_apart_are_taken():
+def test_spread_front_takes_the_best_and_distant_models():
     first = np.linspace(0, 1, 21)
     losses = np.stack([first, (1 - first) ** 2], axis=1)
     dominated = np.array([[2.0, 2.0]])
@@ -176,7 +176,7 @@ def test_of_a_front_the_best_and_those_far_apart_are_taken():
     assert len(chosen) == 5
     assert {0, 20, int(losses.mean(1).argmin())} <= {*chosen}
     assert 21 not in chosen
-    # What selects may be another metric than the losses.
+    # The selecting metric may differ from the losses.
     by_metric = spread_front(every, np.append(losses.mean(1), 0.0), 5)
     assert len(by_metric) == 5
     assert {0, 20, 21} <= {*by_metric}

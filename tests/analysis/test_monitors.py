@@ -1,4 +1,4 @@
-"""Runs are compared by what they were selected by, and not across monitors."""
+"""Runs are compared by their monitor, and not across monitors."""
 
 import json
 
@@ -23,7 +23,7 @@ def said(name, direction="min", value=1.0, first=None):
 
 
 def dense(about):
-    """A dense grid of learning rates; `about` says by what a run was selected."""
+    """A dense grid of learning rates; `about` returns the record of a run's monitor."""
     rates = [float(f"{k}e{p}") for k in range(1, 10) for p in (-2, -1, 0)]
     runs = [(rate, 0) for rate in rates] + [(0.1, seed) for seed in range(1, 4)]
     return [Run(rate=rate, seed=seed, extra=about(rate)) for rate, seed in runs]
@@ -33,7 +33,7 @@ def loaded(tmp_path, runs, **arguments):
     return analysis.load(write_study(tmp_path / "study", runs, **arguments))
 
 
-def test_what_runs_say_is_in_the_table(tmp_path):
+def test_monitor_records_are_loaded(tmp_path):
     runs = [
         Run(rate=0.1, extra=said("left_accuracy", "max", 0.9)),
         Run(rate=0.2, extra=said("relative_loss", value=0.5, first={"left": 2.0, "right": 3.0})),
@@ -44,7 +44,7 @@ def test_what_runs_say_is_in_the_table(tmp_path):
     assert table["monitor"].isna().tolist() == [False, False, True]
     assert table["monitor_direction"].tolist()[:2] == ["max", "min"]
     assert table["selected_value"].tolist()[:2] == [0.9, 0.5]
-    # An earlier version named relative losses by their tasks.
+    # An earlier version recorded relative losses by task name.
     assert table["first_values"][1] == {"left_loss": 2.0, "right_loss": 3.0}
     assert table["selected_terms"][1].keys() == table["first_values"][1].keys()
 
@@ -63,12 +63,12 @@ def test_what_runs_say_is_in_the_table(tmp_path):
         {"monitor": {"name": "a", "direction": "min", "value": 1.0, "terms": 3}},
     ],
 )
-def test_damaged_monitor_is_a_damaged_run(tmp_path, damage):
+def test_damaged_monitor_makes_the_run_damaged(tmp_path, damage):
     table = loaded(tmp_path, [Run(rate=0.1, extra=damage), Run(rate=0.2)])
     assert table["status"].tolist() == ["damaged", "finished"]
 
 
-def test_monitors_are_settings_of_their_own(tmp_path):
+def test_different_monitors_give_separate_views(tmp_path):
     old = grid(weights=(0.4, 0.6))
     new = grid(weights=(0.4, 0.6), decays=(1e-3,))
     for run in new:
@@ -80,7 +80,7 @@ def test_monitors_are_settings_of_their_own(tmp_path):
     }
 
 
-def test_mean_of_old_and_new_runs_is_one_monitor(tmp_path):
+def test_old_runs_count_as_selected_by_mean_loss(tmp_path):
     runs = grid(weights=(0.4, 0.6))
     for run in runs[::2]:
         run.extra = said("mean_loss")
@@ -88,7 +88,7 @@ def test_mean_of_old_and_new_runs_is_one_monitor(tmp_path):
     assert view.title == "synthetic"
 
 
-def test_unfinished_runs_stand_with_those_configured_alike(tmp_path):
+def test_unfinished_runs_are_in_the_view_of_their_configuration(tmp_path):
     runs = grid(weights=(0.4, 0.6))
     for run in runs:
         run.extra = said("relative_loss", first={"left": 2.0, "right": 3.0})
@@ -100,7 +100,7 @@ def test_unfinished_runs_stand_with_those_configured_alike(tmp_path):
 
 @pytest.mark.parametrize("way", ["min", "max"])
 def test_sparse_grids_select_by_the_monitor(tmp_path, way):
-    """Of each grid the run with the largest learning rate, which no loss would choose."""
+    """In each grid the run with the largest learning rate, which no loss would select."""
     sign = 1 if way == "max" else -1
     runs = dense(lambda rate: said("left_accuracy", way, sign * rate))
     table = loaded(tmp_path, runs)
@@ -131,7 +131,7 @@ def test_sparse_grids_select_by_the_monitor(tmp_path, way):
         }),
     ],
 )  # fmt: skip
-def test_verdicts_say_what_else_has_selected(tmp_path, stages, by, sentences):
+def test_verdicts_name_other_selecting_metrics(tmp_path, stages, by, sentences):
     runs = stages(seeds=(1, 2), weights=(0.3, 0.5, 0.7), rates=(0.1, 1.0))
     for run in runs:
         run.extra = said(by)
@@ -142,7 +142,7 @@ def test_verdicts_say_what_else_has_selected(tmp_path, stages, by, sentences):
     }
 
 
-def test_sparse_grids_of_relative_losses_have_one_unit(tmp_path):
+def test_sparse_grids_of_relative_losses_share_one_unit(tmp_path):
     runs = dense(lambda rate: said("relative_loss", value=rate, first={"left": rate, "right": 8.0}))
     table = loaded(tmp_path, runs)
     found = analysis.sparse_grids(table, LOSSES, "static_weights")
@@ -156,7 +156,7 @@ def test_sparse_grids_of_relative_losses_have_one_unit(tmp_path):
         assert value == pytest.approx((own.loc[best, columns["test"]] / units).mean())
 
 
-def test_sparse_grids_refuse_two_monitors(tmp_path):
+def test_sparse_grids_with_two_monitors_raise(tmp_path):
     runs = dense(lambda rate: said("left_accuracy", "max", 0.5) if rate > 0.1 else {})
     with pytest.raises(ValueError, match="different monitors, .*'left_accuracy'"):
         analysis.sparse_grids(loaded(tmp_path, runs), LOSSES, "static_weights")
@@ -167,20 +167,20 @@ def test_sparse_grids_refuse_two_monitors(tmp_path):
         )
 
 
-def test_means_of_relative_losses_are_taken_in_their_units(tmp_path):
+def test_units_of_means_of_relative_losses(tmp_path):
     runs = grid(weights=(0.4, 0.5, 0.6))
     for run in runs:
         run.extra = said("relative_loss", first={"left": 2.0, "right": 50.0})
     (view,) = views(loaded(tmp_path, runs))
     np.testing.assert_allclose(mean_units(view, "loss"), [2.0, 50.0])
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
-    # An error would be in units of what each task measures.
+    # An error would have the units of each task.
     (view,) = views(loaded(tmp_path / "errors", runs), lower=["accuracy"])
     assert mean_units(view, "accuracy") is None
 
 
-def test_tables_weigh_relative_losses_in_their_units(tmp_path):
-    """In raw ones the task with the largest numbers decides all of them alone."""
+def test_tables_average_relative_losses_in_their_units(tmp_path):
+    """In raw units the task with the largest values would decide alone."""
     runs = grid(weights=(0.2, 0.5, 0.8))
     runs += [Run("mgda", "MGDA", weight=0.4, rate=rate) for rate in (0.03, 0.1, 0.3)]
     units = {"left": 0.01, "right": 1.0}
@@ -201,10 +201,10 @@ def test_tables_weigh_relative_losses_in_their_units(tmp_path):
         assert reached == pytest.approx(test[(validation @ weights).argmin()] @ weights)
 
 
-def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
+def test_losses_without_a_common_unit_are_not_averaged(tmp_path):
     runs = grid(weights=(0.4, 0.5, 0.6))
     folder = write_study(tmp_path / "study", runs)
-    for run in runs[::2]:  # Of an earlier version are the others.
+    for run in runs[::2]:  # The other runs are of an earlier version.
         path = folder / "runs" / run.hash / "manifest.json"
         manifest = json.loads(path.read_text())
         manifest["method"]["one_unit"] = False
@@ -217,7 +217,7 @@ def test_losses_without_a_common_unit_have_no_plain_mean(tmp_path):
     np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
 
 
-def test_a_metric_with_one_value_compares_nothing():
+def test_constant_metric_is_reported():
     about = {"status": "finished", "role": "baseline", "validation/left/auc": [0.5, 0.6]}
     table = pd.DataFrame({**about, "test/left/auc": 0.0, "validation/left/loss": 1.0})
     (said,) = metric_sets.constant(table.assign(**{"test/left/loss": [1.0, 2.0]}))
@@ -226,15 +226,15 @@ def test_a_metric_with_one_value_compares_nothing():
 
 
 @pytest.mark.parametrize("more", [0, 1, 9])
-def test_what_selected_keeps_half_of_the_error(more):
-    """And all questions together have no more than the whole."""
+def test_selecting_metric_gets_half_of_the_error_rate(more):
+    """And all questions together use the whole error rate."""
     spaces = metric_sets.MetricSets(first=LOSSES, **{f"metric {n}": LOSSES for n in range(more)})
     numbers = _questions(spaces)
     assert sum(2 / number for number in numbers.values()) == pytest.approx(1.0)
     assert numbers["first"] == (4 if more else 2)
 
 
-def test_what_selected_is_asked_about(tmp_path):
+def test_selecting_metric_comes_first(tmp_path):
     name = "mean(left_mae / first: min, right_auc: max)"
     table = pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Whatever a stranger's study says: it is shown as plain text, in a file with a name of ours."""
+"""Arbitrary texts in a study are shown as plain text, and never used as file names."""
 
 import csv
 import html
@@ -28,7 +28,7 @@ from tests.analysis.odd_texts import (
 from tests.analysis.pages import composed
 from tests.analysis.synthetic import Run, record, write_run
 
-# What a page of ours is made of.
+# The tags of our pages.
 TAGS = """
     html head meta title style script body header nav main section h1 h2 h3 p a b i ul li div
     span table caption thead tbody tr th wbr td details summary figure figcaption picture source img
@@ -42,7 +42,7 @@ RUN = re.compile(r"[A-Za-z0-9=.,+_-]{1,110}")
 
 
 class Strict(HTMLParser):
-    """Reads a page, and fails at a tag or an attribute that is none of ours."""
+    """Parses a page, and fails at tags or attributes that our pages do not use."""
 
     def __init__(self, text):
         super().__init__()
@@ -77,7 +77,7 @@ def unrendered(monkeypatch):
 
 
 def check_report(out, folder):
-    """The report is whole, plain, and all that was written."""
+    """Checks that a report is complete and escaped, and that nothing else was written."""
     page = (out / "index.html").read_bytes().decode("utf-8")
     assert plain_text.printable(page.replace("\n", " ")) == page.replace("\n", " ")
     for path in [*(out / "figures").iterdir(), *(out / "tables").iterdir()]:
@@ -101,7 +101,7 @@ def check_cells(content):
 
 
 @pytest.mark.slow
-def test_all_texts_in_one_report(unrendered, tmp_path):
+def test_report_with_all_texts(unrendered, tmp_path):
     study = tmp_path / "study"
     runs = [Run(weight=w, tasks=("$\\frac{left", "_right")) for w in (0.3, 0.5, 0.7)]
     runs += [Run("\0$_", "PCGrad", tasks=("$\\frac{left", "_right"))]
@@ -116,20 +116,20 @@ def test_all_texts_in_one_report(unrendered, tmp_path):
     page = check_report(analysis.report([study], tmp_path / "out").parent, tmp_path)
     table = analysis.load(study)
     assert table["status"].value_counts().to_dict() == {"finished": 4, "failed": len(lost)}
-    assert "$\\frac{left: loss" not in page.words  # Only figures say so.
+    assert "$\\frac{left: loss" not in page.words  # Only figures use this title.
     assert "<script>alert(1)" in page.words
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [*TEXTS.values(), *random_texts(10, seed=1)])
-def test_a_text_everywhere_in_a_report(tmp_path, text):
+def test_report_with_a_text_everywhere(tmp_path, text):
     study = write_odd_study(tmp_path / "study", text)
     check_report(analysis.report([study], tmp_path / "out").parent, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_text_everywhere_in_a_table(tmp_path):
-    """A task whose name has a slash is no task of mtk: its runs are named as unreadable."""
+def test_table_with_a_text_everywhere(tmp_path):
+    """`mtk` allows no slash in names of tasks: such runs are reported as damaged."""
     for number, text in enumerate(TEXTS.values()):
         study = write_odd_study(tmp_path / str(number), text)
         table = analysis.load(study)
@@ -143,7 +143,7 @@ def test_a_text_everywhere_in_a_table(tmp_path):
         assert len(analysis.views(table)) == 1
 
 
-def test_figures_show_every_text_as_it_is():
+def test_figures_show_texts_literally():
     with style.styled():
         drawn = style.figure(8, 6)
         axis = drawn.subplots()
@@ -164,7 +164,7 @@ def test_figures_show_every_text_as_it_is():
 
 
 @pytest.mark.parametrize("scale", ["log", "symlog"])
-def test_numbers_of_logarithmic_axes_are_plain(scale):
+def test_tick_labels_of_logarithmic_axes_are_plain_numbers(scale):
     with style.styled():
         drawn = style.figure(4, 3)
         axis = drawn.subplots()
@@ -177,7 +177,7 @@ def test_numbers_of_logarithmic_axes_are_plain(scale):
     assert all(float(label) >= 0 for label in labels if label)
 
 
-def test_every_text_is_printable_short_and_different():
+def test_display_names_are_printable_short_and_unique():
     names = [plain_text.name(text) for text in EVERY]
     assert all(name.isprintable() and len(name) <= 100 for name in names)
     assert len(set(names)) == len(set(EVERY))
@@ -188,11 +188,11 @@ def test_every_text_is_printable_short_and_different():
 
 
 @pytest.mark.parametrize("name", ["left", "5_o_Clock_Shadow", "pcgrad (replayed)", "mIoU × 2", "é"])
-def test_ordinary_names_stay_as_they_are(name):
+def test_ordinary_names_are_unchanged(name):
     assert plain_text.name(name) == name
 
 
-def test_file_names_are_made_and_no_two_are_equal():
+def test_file_names_are_safe_and_unique():
     names = FileNames()
     texts = [*EVERY, "A", "a", "digits-1", "digits_1", "digits 1", "A"]
     made = [names.make(text) for text in texts]
@@ -217,7 +217,7 @@ FORMULAS = [
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_a_formula_is_quoted_in_cells_and_heads(text):
+def test_formulas_are_quoted_in_cells_and_headers(text):
     (head,), (cell,) = csv.reader(
         io.StringIO(spreadsheet.csv(pd.DataFrame({text: [text]})).decode())
     )
@@ -225,7 +225,7 @@ def test_a_formula_is_quoted_in_cells_and_heads(text):
         assert found == f"'{plain_text.printable(text)}"
 
 
-def test_numbers_stay_numbers():
+def test_numbers_are_not_quoted():
     table = pd.DataFrame(
         {
             "a": [-1.5, float("-inf")],
@@ -243,7 +243,7 @@ def test_numbers_stay_numbers():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [("A", "a"), ("digits-1", "digits_1"), ("x (2)", "x_2")])
-def test_two_studies_with_names_alike_keep_their_tables(unrendered, tmp_path, names):
+def test_studies_with_similar_names_keep_separate_tables(unrendered, tmp_path, names):
     studies = []
     for name in names:
         study = tmp_path / f"study {name}"
@@ -262,7 +262,7 @@ def test_two_studies_with_names_alike_keep_their_tables(unrendered, tmp_path, na
     assert {*links} == {path.name for path in (out / "tables").iterdir()}
 
 
-def test_names_of_runs_in_tensorboard_say_what_they_are(tmp_path):
+def test_tensorboard_run_names_are_descriptive(tmp_path):
     runs = [Run(weight=0.3), Run(weight=0.7), Run("pcgrad", "PCGrad", rate=0.5)]
     study = tmp_path / "study"
     for run in runs:
@@ -276,7 +276,7 @@ def test_names_of_runs_in_tensorboard_say_what_they_are(tmp_path):
     }
 
 
-def test_a_configuration_imports_nothing(tmp_path, monkeypatch):
+def test_loading_a_configuration_imports_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "trap.py").write_text("open('caught', 'w')\ndef f(x): open('caught', 'w')\n")
     monkeypatch.chdir(tmp_path)
@@ -293,7 +293,7 @@ def test_a_configuration_imports_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "caught").exists()
 
 
-def test_a_parameter_called_as_a_metric_is_no_metric(tmp_path):
+def test_parameter_named_like_a_metric_is_not_a_metric(tmp_path):
     run = Run()
     study = tmp_path / "study"
     write_run(study / "runs" / run.hash, run, evaluations=2)

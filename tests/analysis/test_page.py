@@ -1,4 +1,4 @@
-"""The page itself: for all eyes and screens, and no other script or style than its own."""
+"""The page of a report: order, accessibility, and content security policy."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ ANSWERS = {"better", "equivalent", "worse", "undecided"}
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """The page on a study with runs that measure."""
+    """The page on a study with measured runs."""
     folder = tmp_path_factory.mktemp("page")
     runs = two_stages()
     for run in runs:
@@ -31,7 +31,7 @@ def path(tmp_path_factory):
         return analysis.report([write_study(folder / "study", runs)], folder / "out")
 
 
-def test_the_first_screen_says_what_was_compared_what_came_out_and_what_it_cost(path):
+def test_first_screen_shows_methods_verdicts_and_cost(path):
     words = Page(path).words
     parts = [
         "3 methods against static weights on the tasks left, right",
@@ -48,22 +48,22 @@ def test_the_first_screen_says_what_was_compared_what_came_out_and_what_it_cost(
     said = re.findall(r"(PCGrad|MGDA|GradNorm) (\w+) On the front of loss\. (\w+):? margin", words)
     assert [(name, answer.lower()) for name, _, answer in said] == [said_[:2] for said_ in said]
     assert len(said) == 3
-    # The menu names what comes last, too.
+    # The last part is also named in the menu.
     assert found[:-1] == sorted(found[:-1])
 
 
-def test_a_verdict_on_models_that_losses_selected_says_so(path):
+def test_verdict_names_the_selecting_metric(path):
     said = (
         "Verdicts on accuracy judge models that validation selected by the losses, not by accuracy."
     )
     words = Page(path).words
     first, *others = (place.start() for place in re.finditer(re.escape(said), words))
     assert words.index("Method by method") < first < words.index("remarks on the reliability")
-    assert len(others) == 2  # Beside both answers on the accuracy.
+    assert len(others) == 2  # Next to both verdicts on accuracy.
     assert "Verdicts on loss" not in words
 
 
-def test_headings_are_in_order_and_every_picture_and_table_says_what_it_is(path):
+def test_headings_are_in_order_and_images_and_tables_are_described(path):
     page, text = Page(path), path.read_text(encoding="utf-8")
     assert page.headings[0] == 1
     assert page.headings.count(1) == 1
@@ -71,14 +71,14 @@ def test_headings_are_in_order_and_every_picture_and_table_says_what_it_is(path)
     alternatives = [image["alt"] for image in page.images]
     assert len(set(alternatives)) == len(alternatives) >= 10
     assert all(len(alternative) > 40 for alternative in alternatives)
-    # A page that is printed before it was scrolled would lack them.
+    # A page that is printed before scrolling would lack lazily loaded images.
     assert all("loading" not in image for image in page.images)
     assert text.count("<caption>") == text.count("<table>") > 20
     assert text.count("<th ") == text.count('<th scope="col">')
 
 
-def test_true_and_false_are_sorted_as_words(path):
-    """Trap: to Python they are numbers, to the page's script they are none."""
+def test_booleans_are_sorted_as_text(path):
+    """Python treats booleans as numbers, but the page's script cannot."""
     text = path.read_text(encoding="utf-8")
     assert "<td>True</td>" in text
     values = set(re.findall(r'data-value="(.*?)"', text))
@@ -86,7 +86,7 @@ def test_true_and_false_are_sorted_as_words(path):
     assert all(re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?|nan|-?inf", value) for value in values)
 
 
-def test_the_browser_runs_our_script_and_no_other(path):
+def test_content_security_policy_allows_only_own_script_and_style(path):
     text = path.read_text(encoding="utf-8")
     for tag in ("script", "style"):
         (own,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.S)
@@ -96,7 +96,7 @@ def test_the_browser_runs_our_script_and_no_other(path):
 
 
 def colours():
-    """The variables of each medium."""
+    """Returns the CSS colour variables of each medium."""
     blocks = re.findall(r":root \{(.*?)\}", STYLE, re.S)
     return [dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in blocks]
 
@@ -108,13 +108,13 @@ def luminance(colour):
 
 
 def contrast(first, second):
-    """As WCAG 2.2 defines it."""
+    """Contrast ratio as defined by WCAG 2.2."""
     dark, light = sorted((luminance(first), luminance(second)))
     return (light + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("medium", range(3), ids=["light", "dark", "print"])
-def test_texts_stand_out_from_what_is_behind_them(medium):
+def test_contrast_of_texts(medium):
     own = colours()[medium]
     assert own.keys() > ANSWERS
     for text in ("text", "faint", "link"):
@@ -124,7 +124,7 @@ def test_texts_stand_out_from_what_is_behind_them(medium):
         assert contrast(own["text"], own[answer]) >= 4.5, answer
 
 
-def test_every_answer_has_its_colour():
+def test_every_answer_has_a_colour():
     assert {verdict.BETTER, verdict.EQUIVALENT, verdict.WORSE, verdict.UNDECIDED} == ANSWERS
     for answer in ANSWERS:
         assert f"span.{answer}, .{answer} > .answer {{ background: var(--{answer}); }}" in STYLE
@@ -140,18 +140,18 @@ NAMES = {
     "imtl_g": ("IMTLG", "IMTL-G"),
     "imtl_slow": ("IMTL", "IMTL (slow)"),
     "Mine": ("Mine", "Mine"),
-    "mine": ("Mine", "mine"),  # Two methods never get one name.
+    "mine": ("Mine", "mine"),  # Two methods never get the same name.
     "tuned": ("PCGrad", "tuned"),
 }
 
 
-def test_methods_are_called_as_people_write_them(tmp_path):
+def test_method_names_are_shown_as_commonly_written(tmp_path):
     runs = [Run(name, combiner) for name, (combiner, _) in NAMES.items()]
     table = analysis.load(write_study(tmp_path / "study", runs))
     assert method_names.written(table) == {name: shown for name, (_, shown) in NAMES.items()}
 
 
-def test_no_two_methods_get_one_name_whatever_they_are_called(tmp_path):
+def test_shown_method_names_are_unique(tmp_path):
     table = analysis.load(write_study(tmp_path / "study", [Run("pcgrad", "PCGrad")]))
     texts = [*EVERY, "pcgrad", "PCGrad", "pc_grad", "PC grad", "pcgrad x", "pcgrad_x"]
     labels = list(dict.fromkeys(map(plain_text.name, texts)))

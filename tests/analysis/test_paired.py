@@ -1,4 +1,4 @@
-"""The tool that compares models seed by seed, on tables whose answers are known."""
+"""The tool that compares models seed by seed, on tables with known results."""
 
 import numpy as np
 import paired
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 
-def test_what_all_models_have_in_common_is_left_out():
+def test_seed_effects_common_to_all_models_are_removed():
     seeds = np.array([1.0, -2.0, 4.0, 0.0, -3.0])
     apart = np.array([0.1, -0.1, 0.2, -0.2, 0.0])
     table = pd.DataFrame([seeds, seeds + 2.0 + apart], index=["equal static weights", "m"])
@@ -17,14 +17,14 @@ def test_what_all_models_have_in_common_is_left_out():
     assert found["unpaired error"] == pytest.approx(unpaired**0.5)
 
 
-def test_share_that_is_common():
+def test_common_share_of_the_variance():
     seeds = np.array([1.0, -2.0, 1.0])
     alike = pd.DataFrame([seeds, seeds + 5.0])
     assert paired.common_share(alike) == pytest.approx(1.0)
     assert paired.common_share(pd.DataFrame([seeds, 5.0 - seeds])) == pytest.approx(0.0)
 
 
-def test_widths_leave_out_what_is_dominated():
+def test_widths_exclude_dominated_models():
     values = {"a": [0.9, 0.8, 0.7, 0.89], "b": [0.5, 0.6, 0.65, 0.4]}
     runs = pd.DataFrame({f"test/{t}/accuracy": own for t, own in values.items()})
     runs = runs.assign(role="baseline", configuration=list("wxyz"))

@@ -1,4 +1,4 @@
-"""Which metrics the figures set against each other, and which sizes of models."""
+"""The metrics that figures plot against each other, and comparisons of model sizes."""
 
 import dataclasses
 from functools import partial
@@ -25,7 +25,7 @@ HIGHER = {"miou", "pixel_accuracy"}
 
 
 def view_of(metrics):
-    """A study with the metrics `{task: names}`, of values that tell the metric from others."""
+    """A study with the metrics `{task: names}`, each with values of its own."""
     generator = np.random.default_rng(0)
     found = pd.DataFrame({"method": ["static"] * 4 + ["mgda"] * 2})
     found["role"] = ["baseline"] * 4 + ["method"] * 2
@@ -56,7 +56,7 @@ SCENES = {
     ("figure", "first", "second"),
     [("figure 08", "pixel_accuracy", "absolute_error"), ("figure 15", "miou", "absolute_error")],
 )
-def test_scenes_are_compared_by_the_papers_metrics(figure, first, second):
+def test_figures_of_scenes_use_the_metrics_of_the_paper(figure, first, second):
     found = labels(FIGURES[figure](view_of(SCENES)))
     assert found[-1] == (
         f"segmentation: {first} (higher is better)",
@@ -66,7 +66,7 @@ def test_scenes_are_compared_by_the_papers_metrics(figure, first, second):
 
 @pytest.mark.parametrize("figure", ["figure 02 04 05", "figure 08", "figure 06 right"])
 @pytest.mark.parametrize("recorded", [True, False])
-def test_the_loss_is_that_without_smoothing_where_it_is_recorded(figure, recorded):
+def test_figures_use_the_unsmoothed_loss_if_recorded(figure, recorded):
     names = ["loss", "cross_entropy", "error"] if recorded else ["loss", "error"]
     view = view_of({"fr": names, "zh": names})
     text = str(labels(FIGURES[figure](view)))
@@ -81,7 +81,7 @@ def sized(views, counts):
     ]
 
 
-def test_figure_7_shows_sizes_that_differ_and_names_them(tmp_path):
+def test_figure_7_labels_model_sizes_and_needs_two(tmp_path):
     study = write_study(tmp_path / "study", grid(rates=(0.1,), layers=(3, 6)))
     small, large = analysis.views(analysis.load(study))
     assert list(sizes.by_size([small, large])) == ["3,000 parameters", "6,000 parameters"]
@@ -96,7 +96,7 @@ def test_figure_7_shows_sizes_that_differ_and_names_them(tmp_path):
             sizes.draw(views)
 
 
-def test_counts_and_costs_are_no_parameters(tmp_path):
+def test_counts_and_costs_are_not_parameters(tmp_path):
     runs = grid(rates=(0.1, 1.0), seeds=(0, 1))
     runs[0].status = "diverged"
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))

@@ -1,4 +1,4 @@
-"""The parameters that runs record and studies list."""
+"""Parameters from the records of runs and from the lists of studies."""
 
 import dataclasses
 import json
@@ -15,13 +15,13 @@ def recorded(text):
 
 
 @pytest.mark.parametrize("value", [3, "it's = %here", True, None, 1e-05, -2.5, "a"])
-def test_values_of_every_kind_come_back(value):
+def test_values_of_every_type_are_parsed(value):
     found = recorded(repr(value))
     assert found == value
     assert type(found) is type(value)
 
 
-def test_references_are_named_and_what_is_no_parameter_is_left_out():
+def test_references_become_names_and_other_settings_are_dropped():
     found = parameters.recorded(
         {"f.g": "@module.Class", "f.h": "@module.Class()", "steps": "5", "module of @f.g": "a.b.c"}
     )
@@ -40,18 +40,18 @@ def test_bindings_in_both_forms_are_equal():
     [(4, 4), [4, 4], ((1, 2), [3]), {"right": 0.3, "left": (0.7,)}, {1: "a", 0: "b"}, "@f.Name",
      "@f.Name()", ("@f.One", "@f.Two()"), {"left": "@f.One"}, "a@b", ["a@b"], True, None, 1e-05],
 )  # fmt: skip
-def test_a_binding_that_went_through_json_equals_the_recorded_one(value):
+def test_binding_from_json_equals_the_recorded_one(value):
     text = bindings({"f.x": value})[0].partition(" = ")[2]
     given = json.loads(json.dumps({"f.x": value}))
     assert parameters.listed(given) == parameters.recorded({"f.x": text})
 
 
 @pytest.mark.parametrize("text", ["{[]: 1}", "(" * 5000, "\0", "'", "1 +", "@", "%"])
-def test_what_is_no_value_is_kept_as_a_text(text):
+def test_invalid_values_are_kept_as_text(text):
     assert recorded(text) == plain_text.printable(text)
 
 
-def test_names_of_earlier_versions_are_those_of_now():
+def test_names_of_earlier_versions_are_renamed():
     given = {"experiment.run.learning_rate": "0.1", "experiment.run.workload": "@w.W"}
     expected = {"experiment.Optimization.learning_rate": 0.1, "experiment.run.workload": "w.W"}
     assert parameters.recorded({**given, "experiment.run.keep_checkpoints": "3"}) == {
@@ -60,7 +60,7 @@ def test_names_of_earlier_versions_are_those_of_now():
     assert parameters.listed({"experiment.run.epochs": 2}) == {"experiment.Training.epochs": 2}
 
 
-def test_every_setting_of_earlier_versions_has_a_name_now():
+def test_renamed_settings_cover_all_groups():
     known = {
         f"experiment.{kind.__name__}.{field.name}"
         for kind in GROUPS

@@ -1,4 +1,4 @@
-"""Studies that are not as they should be: each fault is said, and no run is dropped silently."""
+"""Remarks on unsound studies: every problem is reported, and no run is dropped silently."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ def small(**changes):
 
 
 def said(folder):
-    """All that is said of a study, and its verdicts on the losses."""
+    """Returns the remarks on a study, its verdicts on the losses, and its table."""
     table = analysis.load(folder)
     texts = [text for _, text in table.attrs["remarks"]]
     found = {}
@@ -36,7 +36,7 @@ def study(tmp_path, runs, **changes):
     return said(write_study(tmp_path / "study", runs, **changes))
 
 
-def test_a_sound_study_has_only_test_examples_missing(tmp_path):
+def test_sound_study_has_only_the_remark_on_test_examples(tmp_path):
     texts, found, _ = study(tmp_path, small())
     assert texts.splitlines() == [
         "None of the 16 runs that are compared on test has a readable test_examples.npz (the "
@@ -60,7 +60,7 @@ def test_seeds_that_do_not_match(tmp_path):
     assert {name for _, name in found} == {"pcgrad", "gradnorm"}
 
 
-def test_one_seed_alone(tmp_path):
+def test_single_seed(tmp_path):
     texts, found, _ = study(tmp_path, grid(weights=WEIGHTS))
     assert "the runs with seed 0 select, and the same runs are compared on test" in texts
     assert {v.answer for v in found.values()} == {"undecided"}
@@ -69,14 +69,14 @@ def test_one_seed_alone(tmp_path):
     )
 
 
-def test_a_method_with_a_single_configuration(tmp_path):
+def test_method_with_a_single_configuration(tmp_path):
     runs = [r for r in small() if r.method != "mgda" or r.rate == 0.1]
     texts, found, _ = study(tmp_path, runs)
     assert "mgda has only one configuration, so it was not tuned." in texts
     assert ("front of loss", "mgda") in found
 
 
-def test_a_method_with_more_tries_than_static_weights(tmp_path):
+def test_method_with_more_configurations_than_static_weights(tmp_path):
     runs = small()
     decays = np.linspace(0, 2e-3, 9).tolist()
     tries = [
@@ -99,7 +99,7 @@ def rewritten(folder, change):
     return folder
 
 
-def test_a_metric_without_a_known_direction(tmp_path):
+def test_metric_of_unknown_direction(tmp_path):
     def change(path, content):
         if path.name == "manifest.json":
             for own in content["method"]["directions"].values():
@@ -108,7 +108,7 @@ def test_a_metric_without_a_known_direction(tmp_path):
     folder = rewritten(write_study(tmp_path / "study", small()), change)
     texts, found, table = said(folder)
     assert "The metric 'accuracy' is left out because its direction is unknown" in texts
-    # Trap: what else the manifest says is lost, and called that of an earlier version.
+    # Only the direction is unknown: the rest of the manifest is still read.
     assert "manifest.json" not in texts
     assert all(said["left"] == {"loss": "min", "accuracy": None} for said in table["directions"])
     assert {title for title, _ in found} == {"front of loss", "mean loss over tasks"}
@@ -121,7 +121,7 @@ def test_runs_of_two_sizes(tmp_path):
     assert sum(len(view.table) for view in analysis.views(table)) == len(table)
 
 
-def test_an_old_study_folder(tmp_path):
+def test_study_of_an_earlier_version(tmp_path):
     texts, found, table = study(tmp_path, small(), recorded=False)
     assert "which did not record parameters" in texts
     assert "no readable manifest.json, or one of an earlier version" in texts
@@ -148,8 +148,8 @@ def test_nan_in_one_split(tmp_path, split):
     assert (table["status"] == "incomplete").sum() == 1
 
 
-def test_nan_in_training_takes_no_run_away(tmp_path):
-    """It decides nothing; what is shown of the training set is without it."""
+def test_nan_in_training_drops_no_run(tmp_path):
+    """Training values decide nothing, and are left out of what is shown."""
     runs = small()
     lost = next(run for run in runs if run.method == "gradnorm" and run.stage == "measure")
 
@@ -164,9 +164,9 @@ def test_nan_in_training_takes_no_run_away(tmp_path):
     assert (table["status"] == "finished").all()
 
 
-def test_the_seed_that_selects_is_that_of_most_runs(tmp_path):
+def test_selecting_seed_is_that_of_most_runs(tmp_path):
     runs = grid(seeds=(3, 4, 5), weights=WEIGHTS, rates=(0.1, 0.3))
-    runs.append(Run("mgda", "MGDA", 0.75, seed=0))  # Somebody tried a first one.
+    runs.append(Run("mgda", "MGDA", 0.75, seed=0))  # A preliminary run at another seed.
     texts, found, _ = study(tmp_path, runs)
     assert "no second stage: the runs with seed 3 select, and the runs with other seeds" in texts
     assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
@@ -175,7 +175,7 @@ def test_the_seed_that_selects_is_that_of_most_runs(tmp_path):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 @pytest.mark.parametrize("stage", [None, "select"])
 def test_test_examples_of_a_single_stage_are_read(tmp_path, seeds, stage):
-    """Also those of a sweep that has not begun its second stage."""
+    """Also those of a sweep that has not started its second stage."""
     runs = [replace(run, stage=stage) for run in grid(seeds, weights=WEIGHTS, rates=(0.1,))]
     folder = write_study(tmp_path / "study", runs)
     for run in runs:
@@ -191,8 +191,8 @@ def test_test_examples_of_a_single_stage_are_read(tmp_path, seeds, stage):
     assert all(v.examples == (len(seeds) > 1) for v in found.values())
 
 
-def test_a_width_that_hangs_on_one_weighting_is_said_with_both_numbers(tmp_path):
-    """The last weighting is a little worse than the next one in its own task too."""
+def test_width_that_depends_on_one_weighting_is_reported(tmp_path):
+    """The last weighting is slightly worse than the next one in its own task too."""
 
     def change(path, content):
         known = json.loads((path.parent / "manifest.json").read_text())["method"]
@@ -219,7 +219,7 @@ def test_runs_without_a_result_are_counted(tmp_path):
     assert f"1 of {len(table)} runs have no result and do not count (1 unfinished)." in texts
 
 
-def test_selection_by_a_smoothed_loss_where_another_is_compared(tmp_path):
+def test_selection_by_another_loss_than_the_compared_one(tmp_path):
     def change(path, content):
         if path.name == "manifest.json":
             for own in content["method"]["directions"].values():

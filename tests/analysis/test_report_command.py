@@ -1,4 +1,4 @@
-"""The report: what is on the page, and that bad studies are said plainly."""
+"""The `report` command: content of the page, and messages on incomplete studies."""
 
 import html
 import json
@@ -38,7 +38,7 @@ def full(tmp_path_factory):
     return folder / "report", Page(folder / "report" / "index.html")
 
 
-def assert_alone(folder, page):
+def assert_self_contained(folder, page):
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     head = html.unescape((folder / "index.html").read_text().split("<body>")[0])
     assert "http://" not in head
@@ -47,14 +47,14 @@ def assert_alone(folder, page):
 
 
 @pytest.mark.slow
-def test_the_page_needs_nothing_else(full):
+def test_page_is_self_contained(full):
     folder, page = full
     assert len(page.images) >= 15
-    assert_alone(folder, page)
+    assert_self_contained(folder, page)
 
 
-def test_a_page_of_one_figure_needs_nothing_else(tmp_path, monkeypatch):
-    """By default the one page with a figure that is drawn, and the table behind it."""
+def test_page_with_one_figure_is_self_contained(tmp_path, monkeypatch):
+    """By default, a page with one drawn figure and its table."""
     monkeypatch.setattr(contents_module.figure_list, "OVER_STUDIES", [])
     of_a_study = contents_module.figure_list.OF_A_STUDY[:1]
     monkeypatch.setattr(contents_module.figure_list, "OF_A_STUDY", of_a_study)
@@ -63,7 +63,7 @@ def test_a_page_of_one_figure_needs_nothing_else(tmp_path, monkeypatch):
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
     page = Page(out / "index.html")
     assert page.images
-    assert_alone(out, page)
+    assert_self_contained(out, page)
     assert_drawn(out, "02_04_05")
     assert "In the paper: Figures 2, 4, 5." in page.words
     assert len(pd.read_csv(out / "tables" / "runs.csv")) == len([*(study / "runs").iterdir()])
@@ -108,7 +108,7 @@ def test_figures_of_another_package_are_drawn(tmp_path, monkeypatch, capsys):
     assert "How many <b>runs</b> there are. A bar for each method." in page.words
     assert "nothing: a reason of its own" in page.words
     assert (out / "figures" / "other_bars_first.png").stat().st_size > 1000
-    assert_alone(out, page)
+    assert_self_contained(out, page)
     for name, words in (
         ("figures_of_a_user:text", "text returned: 'no figure'"),
         ("figures_of_a_user:bar", "the module has no function 'bar'"),
@@ -125,7 +125,7 @@ def test_figures_of_another_package_are_drawn(tmp_path, monkeypatch, capsys):
     ["02_04_05", "03", "06_left", "06_right", "07", "08", "09", "10", "11", "12", "13", "16",
      "17", "18"],
 )  # fmt: skip
-def test_every_figure_that_the_data_allow_is_drawn_in_both_forms(full, number):
+def test_available_figures_are_drawn_as_png_and_svg(full, number):
     assert_drawn(full[0], number)
 
 
@@ -140,13 +140,13 @@ def assert_drawn(folder, number):
 
 
 @pytest.mark.slow
-def test_what_is_not_drawn_is_named_with_the_reason(full):
+def test_skipped_figures_are_listed_with_the_reason(full):
     _, page = full
     assert "Fronts of BLEU: no run has the metric 'bleu' for every task" in page.words
 
 
 @pytest.mark.slow
-def test_tables_behind_the_figures_are_there(full):
+def test_tables_of_figures_are_written(full):
     folder, _ = full
     tables = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
     assert len(tables["runs"]) == 3 * 72 + 24 + 2 + 24
@@ -170,25 +170,25 @@ def test_tables_behind_the_figures_are_there(full):
 
 
 @pytest.mark.slow
-def test_the_verdict_stands_on_the_page(full):
+def test_page_shows_the_verdict_first(full):
     folder, page = full
     assert "PCGrad: Better: margin" in page.words
     assert "The study has no second stage: the runs with seed 0 select" in page.words
-    assert "Undecided: a single seed gives no interval" in page.words  # The second study.
-    # The forest plot is the first picture of all.
+    assert "Undecided: a single seed gives no interval" in page.words  # In the second study.
+    # The forest plot is the first figure.
     assert (folder / "figures" / "verdicts_first.png").stat().st_size > 3000
     text = (folder / "index.html").read_text()
     assert text.index("All verdicts") < text.index("Fronts of the losses")
 
 
-def test_a_new_report_replaces_the_old_one_and_nothing_else(without_figures, tmp_path):
+def test_new_report_replaces_only_an_old_report(without_figures, tmp_path):
     study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
     out = tmp_path / "out"
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
     (out / "figures" / "old.png").write_text("somebody's")
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 2
     assert (out / "figures" / "old.png").exists()
-    places.mark(out)  # It is the report's own.
+    places.mark(out)  # Marks the file as the report's own.
     assert report.main([f"--study_dir={study}", f"--out={out}"]) == 0
     assert not (out / "figures" / "old.png").exists()
     (tmp_path / "other").mkdir()
@@ -198,9 +198,7 @@ def test_a_new_report_replaces_the_old_one_and_nothing_else(without_figures, tmp
 
 
 @pytest.mark.slow
-def test_a_failure_leaves_the_old_report_and_nothing_half_written(
-    without_figures, tmp_path, monkeypatch
-):
+def test_failed_report_keeps_the_old_one(without_figures, tmp_path, monkeypatch):
     study = write_study(tmp_path / "study", small(weights=(0.4, 0.6)))
     out = tmp_path / "out"
     analysis.report([study], out)
@@ -222,7 +220,7 @@ def unrendered(monkeypatch):
 
 @pytest.fixture
 def without_figures(unrendered, monkeypatch):
-    """For what tables and words say."""
+    """For tests of tables and texts."""
     for name in ("OF_A_STUDY", "OVER_STUDIES"):
         monkeypatch.setattr(contents_module.figure_list, name, [])
 
@@ -233,7 +231,7 @@ def page_of(tmp_path, runs, **options):
 
 
 @pytest.mark.slow
-def test_a_method_of_which_all_runs_diverged(unrendered, tmp_path):
+def test_method_whose_runs_all_diverged(unrendered, tmp_path):
     runs = small(weights=(0.3, 0.5, 0.7))
     for run in runs:
         run.status = "diverged" if run.method == "mgda" else run.status
@@ -251,7 +249,7 @@ def test_all_runs_diverged(unrendered, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
+def test_task_missing_in_half_of_the_runs(unrendered, tmp_path):
     runs = small(weights=(0.3, 0.5, 0.7))
     for run in runs[::2]:
         run.tasks = ("left",)
@@ -261,11 +259,11 @@ def test_a_task_that_half_of_the_runs_lack(unrendered, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_without_static_weights_and_one_with_nothing_else(unrendered, tmp_path):
+def test_studies_without_or_with_only_static_weights(unrendered, tmp_path):
     runs = [run for run in small() if run.method != "static_weights"]
     page = page_of(tmp_path / "a", runs)
     assert "no method has a verdict" in page.words
-    # The first screen tells why there is no verdict, not why some figure was left out.
+    # The first screen gives the reason for the missing verdict, not for a missing figure.
     reasons = page.words[page.words.index("No verdict") :].partition("remark")[0]
     assert "Figure" not in reasons
     assert len(reasons) < 200
@@ -304,7 +302,7 @@ def test_any_number_of_tasks(unrendered, tmp_path, tasks):
 
 
 @pytest.mark.slow
-def test_many_tasks_are_no_warning(without_figures, tmp_path, capsys, recwarn):
+def test_many_tasks_cause_no_warning(without_figures, tmp_path, capsys, recwarn):
     runs = with_tasks(small(weights=(0.3, 0.5, 0.7)), tuple(f"t{n}" for n in range(20)))
     study = write_study(tmp_path / "study", runs)
     assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'report'}"]) == 0
@@ -319,7 +317,7 @@ def with_tasks(runs, tasks):
 
 
 @pytest.mark.slow
-def test_a_metric_of_unknown_direction_is_left_out_and_said(without_figures, tmp_path):
+def test_metric_of_unknown_direction_is_left_out_with_a_remark(without_figures, tmp_path):
     study = write_study(tmp_path / "study", small(weights=(0.3, 0.5, 0.7)))
     for path in (study / "runs").glob("*/result.json"):
         path.write_text(path.read_text().replace('"accuracy"', '"score"'))
@@ -329,7 +327,7 @@ def test_a_metric_of_unknown_direction_is_left_out_and_said(without_figures, tmp
     assert "On the front of score" in page.words
 
 
-def test_a_study_of_an_earlier_version_is_read_as_far_as_it_goes(without_figures, tmp_path):
+def test_study_of_an_earlier_version_is_read(without_figures, tmp_path):
     study = write_study(tmp_path / "study", grid(seeds=(0, 1, 2)), recorded=False)
     content = json.loads((study / "study.json").read_text())
     content["baseline"] = "static_weights"
@@ -348,12 +346,12 @@ def test_runs_of_two_sizes_are_not_compared(without_figures, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_method_with_a_single_configuration_is_said(without_figures, tmp_path):
+def test_method_with_a_single_configuration_is_reported(without_figures, tmp_path):
     runs = [r for r in small(seeds=(0, 1)) if r.method != "mgda" or r.rate == 0.1]
     assert "MGDA has only one configuration" in page_of(tmp_path, runs).words
 
 
-def test_seeds_that_do_not_match_are_said(without_figures, tmp_path):
+def test_seeds_that_do_not_match_are_reported(without_figures, tmp_path):
     runs = two_stages()
     for run in runs:
         if run.method == "mgda" and run.stage == "measure":
@@ -365,7 +363,7 @@ def test_seeds_that_do_not_match_are_said(without_figures, tmp_path):
     assert "GradNorm: " in page.words
 
 
-def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
+def test_bad_input_is_an_error_before_anything_is_written(tmp_path, capsys):
     study = write_study(tmp_path / "study", [])
     assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'out'}"]) == 2
     assert "has no runs" in capsys.readouterr().err
@@ -383,7 +381,7 @@ def test_bad_input_is_an_error_before_any_work(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_neither_help_nor_analysis_needs_tensorflow():
+def test_help_and_analysis_do_not_import_tensorflow():
     code = (
         "import sys, json, mtk.report\n"
         "try: mtk.report.main(['--help'])\n"

@@ -1,4 +1,4 @@
-"""The tables behind the figures, as files and as links of the page; flags that name nothing."""
+"""The tables of figures, as files and as links on the page, and the advice on weights."""
 
 import ast
 import base64
@@ -23,7 +23,7 @@ from tests.analysis.synthetic import Run, grid, write_study
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A study with all that curves need, and its report without pixels."""
+    """A study with the data for all curves, and its report without drawn figures."""
     folder = tmp_path_factory.mktemp("tables")
     runs = grid(rates=(0.1, 1.0))
     runs += [Run(rate=float(f"{k}e{p}")) for k in range(1, 10) for p in (-2, -1, 0)]
@@ -38,7 +38,7 @@ def written(tmp_path_factory):
     return study, page
 
 
-def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
+def test_links_of_the_page_equal_the_table_files(written):
     _, page = written
     text = page.read_text(encoding="utf-8")
     links = re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]*)"', text)
@@ -58,15 +58,15 @@ def test_every_link_of_the_page_is_a_file_of_its_own_name(written):
         ("all_configurations_synthetic", {"seeds", "test/left/loss"}),
     ],
 )
-def test_what_figures_draw_is_there_as_a_table(written, name, columns):
+def test_figures_have_tables(written, name, columns):
     _, page = written
     table = pd.read_csv(page.parent / "tables" / f"{name}.csv")
     assert len(table) > 0
     assert columns <= set(table)
 
 
-def test_methods_that_were_not_measured_with_static_weights_are_said(written):
-    """The further seeds of this study are those of one static configuration."""
+def test_methods_without_seeds_in_common_with_static_weights_are_reported(written):
+    """The additional seeds of this study are those of one static configuration."""
     _, page = written
     text = page.read_text(encoding="utf-8")
     assert "no second stage: the runs with seed 0 select" in text
@@ -77,7 +77,7 @@ def test_methods_that_were_not_measured_with_static_weights_are_said(written):
     assert "no method was measured at the same seeds as static weights" in text
 
 
-def test_the_spread_over_sparse_grids_is_a_share_of_the_mean(written):
+def test_spread_over_sparse_grids_is_relative_to_the_mean(written):
     _, page = written
     folder = page.parent / "tables"
     points = pd.read_csv(folder / "sparse_grids_and_seeds_points_synthetic.csv").dropna(subset="k")[
@@ -88,7 +88,7 @@ def test_the_spread_over_sparse_grids_is_a_share_of_the_mean(written):
     assert percent == pytest.approx(100 * points.std() / points.mean())
 
 
-def test_long_tables_are_cut_on_the_page_and_whole_as_files(written, monkeypatch):
+def test_long_tables_are_truncated_on_the_page(written, monkeypatch):
     _, path = written
     assert "of 101 rows" not in path.read_text(encoding="utf-8")
     monkeypatch.setattr(page, "_MOST_ROWS", 40)
@@ -101,7 +101,7 @@ def test_long_tables_are_cut_on_the_page_and_whole_as_files(written, monkeypatch
     assert text.count("<td") == 40 * 3
 
 
-def test_tables_hold_what_is_drawn(written):
+def test_tables_equal_the_drawn_values(written):
     study, _ = written
     (view,) = analysis.views(analysis.load(study))
     curves = search.table(view).set_index("method")
@@ -119,7 +119,7 @@ def test_tables_hold_what_is_drawn(written):
 @pytest.mark.parametrize(
     "given", ["mgda", "mgda=", "=2", "mgda=two", "mgda=0", "mgda=nan", "a=inf"]
 )
-def test_a_bad_cost_says_what_is_expected(given, capsys):
+def test_invalid_cost_is_an_error(given, capsys):
     with pytest.raises(SystemExit):
         report.main(["--study_dir=s", "--out=o", f"--cost={given}"])
     said = capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_a_bad_cost_says_what_is_expected(given, capsys):
 
 
 @pytest.mark.parametrize("flag", ["higher", "lower"])
-def test_a_direction_of_an_unknown_metric_is_an_error(written, tmp_path, capsys, flag):
+def test_direction_of_an_unknown_metric_is_an_error(written, tmp_path, capsys, flag):
     command = [f"--study_dir={written[0]}", f"--out={tmp_path / 'out'}", f"--{flag}=nonsense"]
     assert report.main(command) == 2
     assert "No run has the metric 'nonsense'. Available: accuracy, loss" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_direction_of_an_unknown_metric_is_an_error(written, tmp_path, capsys,
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
+def test_summary_of_runs_lists_single_tasks_and_sorts_values(tmp_path):
     runs = [Run(weight=w, rate=rate) for w in (0.3, 0.6) for rate in (10.0, 9.0, 0.5)]
     runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
@@ -151,8 +151,8 @@ def test_what_was_run_names_single_tasks_and_orders_values_by_size(tmp_path):
     assert ordered(mixed) == [9, 10, "a schedule", "constant"]
 
 
-def test_changes_against_single_tasks_are_of_the_models_that_were_selected(tmp_path):
-    """Where losses have different units, their plain mean is that of the largest alone."""
+def test_changes_against_single_tasks_are_those_of_selected_models(tmp_path):
+    """With different units of losses, their plain mean is dominated by the largest."""
     runs = [Run(weight=w, seed=s) for w in (0.2, 0.5, 0.8) for s in (0, 1)]
     runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
     for run in runs:
@@ -168,7 +168,7 @@ def test_changes_against_single_tasks_are_of_the_models_that_were_selected(tmp_p
     assert table.loc["static_weights"].item() == pytest.approx(changes[best].item())
 
 
-def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path):
+def test_default_weights_and_none_settings_are_listed(tmp_path):
     runs = [Run(weight=w, rate=r) for w in (0.3, 0.5, 0.6) for r in (0.1, 0.5)]
     folder = write_study(tmp_path / "study", runs)
     for file in folder.glob("runs/*/checkpoints/run.json"):
@@ -176,7 +176,7 @@ def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path
         own = content["settings"]
         weights = next(name for name in own if name.endswith(".StaticWeights.weights"))
         if len({*ast.literal_eval(own[weights]).values()}) == 1:
-            own[weights] = "None"  # As a run records the weights that are the default.
+            own[weights] = "None"  # As a run records default weights.
         rate = own["experiment.Optimization.learning_rate"]
         own["experiment.Optimization.clip_norm"] = "None" if rate == "0.1" else "2.0"
         file.write_text(json.dumps(content), encoding="utf-8")
@@ -188,8 +188,8 @@ def test_equal_weights_and_settings_of_none_are_named_as_all_others_are(tmp_path
     assert analysis.configurations(view.table).filter(like=".weights").notna().all(axis=None)
 
 
-def test_the_weights_to_use_are_best_over_all_seeds_that_select(tmp_path):
-    """Trap: the first seed alone, where chance decides."""
+def test_advised_weights_are_best_over_all_selecting_seeds(tmp_path):
+    """The first seed alone would prefer other weights by chance."""
     runs = [Run(weight=w, seed=s, stage="select") for w in (0.3, 0.5, 0.7) for s in (0, 1, 2)]
     runs = [run for run in runs if (run.weight, run.seed) != (0.5, 2)]
     for run in runs:
@@ -210,8 +210,8 @@ def test_the_weights_to_use_are_best_over_all_seeds_that_select(tmp_path):
         ("{}", "Use loss_weights="),
     ],
 )
-def test_what_a_search_looked_for_is_not_overruled(tmp_path, told, begins):
-    """Trap: weights with the best mean, which do not meet the bound."""
+def test_advice_respects_the_goal_of_a_search(tmp_path, told, begins):
+    """Weights with the best mean may violate the bound of the search."""
     runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
     for run in runs:
         run.extra = {"monitor": {"name": "mean_loss", "direction": "min", "value": run.weight}}
@@ -222,10 +222,8 @@ def test_what_a_search_looked_for_is_not_overruled(tmp_path, told, begins):
 
 
 @pytest.mark.parametrize(("at_seed_3", "doubted"), [(0.2, True), (0.9, False)])
-def test_weights_that_all_fresh_seeds_find_worse_are_not_advised_without_a_word(
-    tmp_path, at_seed_3, doubted
-):
-    """Trap: the one seed that selects, where chance decides."""
+def test_advice_is_qualified_if_all_fresh_seeds_prefer_other_weights(tmp_path, at_seed_3, doubted):
+    """The selecting seed may prefer these weights by chance."""
     runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
     runs += [Run(weight=w, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2, 3)]
     for run in runs:
@@ -240,7 +238,7 @@ def test_weights_that_all_fresh_seeds_find_worse_are_not_advised_without_a_word(
 
 
 @pytest.mark.parametrize("diverging", [[0.3], [0.3, 0.7]])
-def test_weights_that_diverge_with_a_fresh_seed_are_not_advised(tmp_path, diverging):
+def test_weights_that_diverged_with_a_fresh_seed_are_not_advised(tmp_path, diverging):
     runs = [Run(weight=w, stage="select") for w in (0.3, 0.7)]
     runs += [Run(weight=w, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2, 3)]
     for run in runs:
@@ -255,7 +253,7 @@ def test_weights_that_diverge_with_a_fresh_seed_are_not_advised(tmp_path, diverg
 
 
 @pytest.mark.slow
-def test_the_first_screen_says_which_weights_to_use_and_what_they_reach(tmp_path):
+def test_first_screen_shows_advised_weights_and_their_metrics(tmp_path):
     runs = [Run(weight=w, rate=r, stage="select") for w in (0.3, 0.5, 0.7) for r in (0.1, 0.5)]
     runs += [Run(weight=w, rate=0.1, seed=s, stage="measure") for w in (0.3, 0.7) for s in (1, 2)]
     runs += [Run("mgda", "MGDA", rate=r, stage="select") for r in (0.1, 0.5)]

@@ -1,4 +1,4 @@
-"""Reports on studies that lack what figures need: they say so, and show the rest."""
+"""Reports on studies without the data of some figures: they state this, and show the rest."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def diverge_before_the_first_evaluation(content):
 
 
 def drop(*metrics):
-    """Returns a change that takes metrics out of all splits."""
+    """Returns a change that removes metrics from all splits."""
 
     @edited
     def change(content):
@@ -83,14 +83,14 @@ def drop(*metrics):
         (drop("loss", "accuracy"), "12 incomplete"),
     ],
 )
-def test_a_study_of_which_nothing_is_finished(tmp_path, change, ends):
+def test_study_without_finished_runs(tmp_path, change, ends):
     page = page_of(tmp_path, change)
     assert f"12 runs: {ends}." in page.words
     assert f"Verdicts, figures and tables: no run has finished ({ends})" in page.words
 
 
 @pytest.mark.slow
-def test_a_setting_that_is_still_to_do_keeps_the_other_one(tmp_path):
+def test_pending_setting_does_not_hide_the_finished_one(tmp_path):
     study = write_study(tmp_path / "study", few(layers=(3, 6)))
     content = json.loads((study / "study.json").read_text())
     sizes = {run.hash: run.layers for run in few(layers=(3, 6))}
@@ -109,7 +109,7 @@ def test_results_without_a_loss(tmp_path):
     page = page_of(tmp_path, drop("loss"))
     assert "On the front of accuracy" in page.words
     assert "Fronts of the losses; Fronts of loss and metric" in page.words
-    # Each reason stands once, after all that it is the reason of.
+    # Each reason is stated once, after all figures that it applies to.
     assert page.words.count("no run has the metric 'loss' for every task") == 1
 
 
@@ -120,7 +120,7 @@ def test_results_without_training_metrics(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_configuration_without_a_diverged_run(tmp_path):
+def test_every_configuration_has_a_diverged_run(tmp_path):
     runs = few(seeds=(0, 1))
     for run in runs:
         run.status = "diverged" if run.seed else "finished"
@@ -141,7 +141,7 @@ def test_runs_without_weights(tmp_path, log):
         task_weights.draw(view)
 
 
-def test_metrics_of_few_runs_are_named(tmp_path):
+def test_metrics_of_few_runs_are_listed(tmp_path):
     study = write_study(tmp_path / "study", few())
     mgda = [run.hash for run in few() if run.method == "mgda"]
     for path in (study / "runs" / run / "result.json" for run in mgda):

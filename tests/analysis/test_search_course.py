@@ -1,4 +1,4 @@
-"""What a report says of a search: its course over CPU time, and the runs that stopped at rungs."""
+"""Searches in reports: hypervolume over CPU time, and runs that stopped at rungs."""
 
 import json
 
@@ -31,7 +31,7 @@ def entry(run, event, cpu):
 
 @pytest.fixture
 def searched(tmp_path):
-    """Five models, of which one was interrupted, and two more that stopped at a rung."""
+    """Five models, one of which was interrupted, and two more that stopped at a rung."""
     runs = [Run(weight=weight) for weight in WEIGHTS]
     stopped = [Run(weight=0.5, rate=rate) for rate in (0.01, 1.0)]
     folder = write_study(tmp_path / "study", [*runs, *stopped])
@@ -52,12 +52,12 @@ def view_of(folder):
     return view
 
 
-def test_the_curve_counts_all_runs_and_rises_to_one(searched):
+def test_curve_counts_the_time_of_all_runs_and_ends_at_one(searched):
     view = view_of(searched)
     curve = hypervolume.table(view)
     assert curve["cpu_seconds"].tolist() == [10, 29, 39, 49, 59]
     assert curve["hypervolume"].iloc[-1] == pytest.approx(1.0)
-    # By hand, of the first three models.
+    # Computed here for the first three models.
     models = view.candidates(STATIC, view.spaces.loss)
     names = view.of(STATIC)["configuration"].to_numpy()[models.rows]
     weights = [float(name.split("'left': ")[1].split(",")[0]) for name in names]
@@ -71,8 +71,8 @@ def test_the_curve_counts_all_runs_and_rises_to_one(searched):
     assert axis.get_xlabel().startswith("CPU seconds")
 
 
-def test_the_members_of_a_population_have_a_course(tmp_path):
-    """They are no static weights, since theirs change; none of the runs is."""
+def test_population_members_have_a_curve(tmp_path):
+    """Their weights change, so that none of the runs is static."""
     runs = [Run("population", weight=weight) for weight in WEIGHTS]
     folder = write_study(tmp_path / "study", runs)
     listed = json.loads((folder / "study.json").read_text())
@@ -91,7 +91,7 @@ def test_the_members_of_a_population_have_a_course(tmp_path):
     assert len(axis.lines[0].get_xdata()) == 5
 
 
-def test_runs_that_stopped_at_a_rung_are_told(searched):
+def test_runs_that_stopped_at_a_rung_are_reported(searched):
     table = analysis.load(searched)
     assert (table["status"] == "paused").sum() == 2
     said = remarks.remarks(view_of(searched), [])
@@ -99,7 +99,7 @@ def test_runs_that_stopped_at_a_rung_are_told(searched):
     assert not any("left no result" in text for text in said)
 
 
-def test_only_a_search_has_a_course(searched):
+def test_only_searches_have_a_curve(searched):
     names = [each.name for each in figure_list.of_a_study(view_of(searched))]
     assert names[0] == "course of the search"
     (searched / "search.json").unlink()
@@ -123,14 +123,14 @@ def test_only_a_search_has_a_course(searched):
         "[" * 100_000,
     ],
 )
-def test_lines_that_say_nothing_are_skipped(tmp_path, line):
+def test_invalid_lines_are_skipped(tmp_path, line):
     good = {"run": "b", "event": "finished", "seconds": 1.0, "cpu_seconds": 3.0}
     log(tmp_path, [good, line, good])
     own, spent = cpu_times(tmp_path)
     assert spent == own == {"b": 6.0}
 
 
-def test_a_log_that_cannot_be_read_is_none(tmp_path):
+def test_missing_or_unreadable_log_is_ignored(tmp_path):
     log(tmp_path, [])
     (tmp_path / "run_log.jsonl").unlink()
     assert cpu_times(tmp_path) == ({}, {})
@@ -139,7 +139,7 @@ def test_a_log_that_cannot_be_read_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_steps_of_runs_that_stopped_at_a_rung_are_paid_for(searched, damaged):
+def test_steps_of_runs_that_stopped_at_a_rung_count_in_the_budget(searched, damaged):
     rungs = list(searched.glob("runs/*/rungs"))
     assert len(rungs) == 2
     for own in rungs:
@@ -151,7 +151,7 @@ def test_steps_of_runs_that_stopped_at_a_rung_are_paid_for(searched, damaged):
     assert (view.table["status"] == "paused").sum() == 2
     (row,) = tables.budgets(view).to_dict("records")
     assert row["steps"] == 5 * 600 + 2 * 205
-    # They are no measure of what a run costs, nor of how long one is.
+    # They do not count in the cost or the length of a run.
     assert tables.sources([view])["steps"].tolist() == [600]
     manifests = searched.glob("runs/*/manifest.json")
     for path in manifests:
@@ -162,8 +162,8 @@ def test_steps_of_runs_that_stopped_at_a_rung_are_paid_for(searched, damaged):
     assert curve["cost"].tolist() == [1, 2, 3, 4, 5]
 
 
-def test_steps_before_a_branch_are_those_of_another_run(searched):
-    """One branch was finished, another one stopped at a rung."""
+def test_steps_before_a_branch_are_not_counted_again(searched):
+    """One branch finished, another one stopped at a rung."""
     (stopped, _), own = sorted(searched.glob("runs/*/rungs")), Run(weight=0.9).hash
     (stopped / "200.json").write_text(json.dumps({"steps": 200}))
     for folder, first in ((stopped.parent, 150), (searched / "runs" / own, 400)):
@@ -173,7 +173,7 @@ def test_steps_before_a_branch_are_those_of_another_run(searched):
     assert row["steps"] == 4 * 600 + 200 + 50
 
 
-def test_without_static_weights_they_have_no_row_of_costs(tmp_path):
+def test_budgets_without_static_weights_have_no_row_for_them(tmp_path):
     runs = [Run("pcgrad", "PCGrad", weight=weight) for weight in WEIGHTS]
     folder = write_study(tmp_path / "study", runs)
     assert tables.budgets(view_of(folder))["method"].tolist() == ["pcgrad"]
@@ -181,8 +181,8 @@ def test_without_static_weights_they_have_no_row_of_costs(tmp_path):
     assert "1 method on the tasks left, right" in page
 
 
-def test_a_course_that_falls_is_drawn_whole(searched):
-    """Trap: validation prefers the last model to all others, which are better in test."""
+def test_decreasing_curve_is_within_the_limits(searched):
+    """Validation prefers the last model to all others, which are better in test."""
     path = searched / "runs" / Run(weight=WEIGHTS[-1]).hash / "result.json"
     result = json.loads(path.read_text())
     for split, loss in (("validation", 0.1), ("test", 0.95)):

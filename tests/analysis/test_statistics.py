@@ -1,4 +1,4 @@
-"""Statistics over configurations: known values, and each computed in another way."""
+"""Statistics over configurations: known values, and independent computations."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from tests.analysis.synthetic import Run, grid, write_study
 LOSSES = [Objective("left", "loss", 1), Objective("right", "loss", 1)]
 
 
-def test_directions_are_those_that_runs_recorded_or_the_user_tells():
+def test_directions_are_recorded_or_given_by_the_user():
     said = {"left": {"iou_loss": "min", "score": None, "loss": "min"}}
     names = ("iou_loss", "score", "accuracy", "loss")
     values = {f"test/left/{name}": [1.0] for name in names}
@@ -27,14 +27,14 @@ def test_directions_are_those_that_runs_recorded_or_the_user_tells():
     assert told == {("left", name): sign for name, sign in signs.items()}
 
 
-def test_nothing_is_guessed_from_names():
+def test_directions_are_not_guessed_from_names():
     names = ("accuracy", "bleu", "miou", "error", "rmse")
     table = pd.DataFrame({f"test/a/{name}": [1.0] for name in ("loss", *names)})
     found, unknown = analysis.find_metric_sets(table)
     assert (list(found), unknown) == (["loss"], list(names))
 
 
-def test_metrics_are_matched_over_tasks():
+def test_metrics_are_matched_across_tasks():
     values = {
         "test/segmentation/loss": [1.0], "test/segmentation/miou": [0.5],
         "test/segmentation/pixel_accuracy": [0.7], "test/depth/loss": [1.0],
@@ -56,7 +56,7 @@ def test_metrics_are_matched_over_tasks():
     assert (list(found), unknown) == (["loss"], ["score"])
 
 
-def test_what_is_no_table_of_runs_is_refused(tmp_path):
+def test_tables_without_required_columns_raise(tmp_path):
     for read in (
         analysis.configurations,
         analysis.views,
@@ -68,10 +68,15 @@ def test_what_is_no_table_of_runs_is_refused(tmp_path):
     assert len(analysis.configurations(none)) == 0
 
 
-def test_delta_m_worked_out_by_hand():
+def test_delta_m_equals_that_computed_by_hand():
     rows = [
         ("single", {"left": 1.0, "right": 0.0}, 1.0, 9.0),
-        ("single", {"left": 1.0, "right": 0.0}, 2.0, 1.0),  # Worse in validation: not taken.
+        (
+            "single",
+            {"left": 1.0, "right": 0.0},
+            2.0,
+            1.0,
+        ),  # Worse in validation, hence not selected.
         ("single", {"left": 0.0, "right": 1.0}, 9.0, 4.0),
         ("method", None, 1.1, 3.0),
     ]
@@ -87,8 +92,8 @@ def test_delta_m_worked_out_by_hand():
         analysis.delta_m(found.drop(index=2), LOSSES)
 
 
-def test_nothing_is_a_share_of_a_single_task_model_at_zero(tmp_path):
-    """As the F1 of a rare class, which a model may never name."""
+def test_delta_m_with_a_single_task_value_of_zero(tmp_path):
+    """For example the F1 score of a rare class that a model never predicts."""
     runs = [Run(weight=w, seed=s) for w in (0.2, 0.5, 0.8) for s in (0, 1)]
     runs += [Run("left_alone", weight=1.0), Run("right_alone", weight=0.0)]
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
@@ -101,7 +106,7 @@ def test_nothing_is_a_share_of_a_single_task_model_at_zero(tmp_path):
     assert "(Δm of loss): a single-task model has the value zero" in (
         analysis.against_single_tasks(view, "loss")
     )
-    # Where one diverged with some seed, it is said; without any there is nothing to say.
+    # A diverged single-task model is reported; without single-task models there is no text.
     lost = [*runs[:-1], Run("right_alone", weight=0.0, status="diverged")]
     (view,) = analysis.views(analysis.load(write_study(tmp_path / "lost", lost)))
     assert analysis.against_single_tasks(view, "loss").endswith("single-task models diverged.")
@@ -109,7 +114,7 @@ def test_nothing_is_a_share_of_a_single_task_model_at_zero(tmp_path):
     assert analysis.against_single_tasks(view, "loss") == ""
 
 
-def test_delta_m_of_a_metric_that_should_be_high():
+def test_delta_m_of_a_maximized_metric():
     found = pd.DataFrame({"role": ["single", "method"], "task_weights": [{"left": 1.0}, None]})
     found["comparable"] = True
     for split in ("validation", "test"):
@@ -124,7 +129,7 @@ def dense(seeds=9, rates=27, noise=0.01):
     return runs + [Run(rate=0.1, seed=seed) for seed in range(1, seeds)], noise
 
 
-def test_sparse_grids_are_those_of_each_k(tmp_path):
+def test_sparse_grids_and_their_statistics(tmp_path):
     runs, noise = dense()
     table = analysis.load(write_study(tmp_path / "study", runs, noise))
     found = analysis.sparse_grids(table, LOSSES, "static_weights")
@@ -143,7 +148,7 @@ def test_sparse_grids_are_those_of_each_k(tmp_path):
     assert low <= found.ratio <= high
 
 
-def test_sparse_grids_need_a_dense_grid_and_seeds(tmp_path):
+def test_sparse_grids_without_a_dense_grid_or_seeds_raise(tmp_path):
     table = analysis.load(write_study(tmp_path / "coarse", grid()))
     with pytest.raises(ValueError, match="three are needed"):
         analysis.sparse_grids(table, LOSSES, "static_weights")
@@ -152,7 +157,7 @@ def test_sparse_grids_need_a_dense_grid_and_seeds(tmp_path):
         analysis.sparse_grids(table, LOSSES, "static_weights")
 
 
-def test_a_schedule_is_no_part_of_a_sparse_grid(tmp_path):
+def test_schedules_are_excluded_from_sparse_grids(tmp_path):
     table = analysis.load(write_study(tmp_path / "dense", dense()[0]))
     rate = "experiment.Optimization.learning_rate"
     plain = analysis.sparse_grids(table, LOSSES, "static_weights")
@@ -167,7 +172,7 @@ def test_a_schedule_is_no_part_of_a_sparse_grid(tmp_path):
         analysis.sparse_grids(table.drop(columns=rate), LOSSES, "static_weights")
 
 
-def test_utilities_are_selected_by_validation_for_each_weighting():
+def test_utilities_are_those_of_models_selected_on_validation():
     generator = np.random.default_rng(0)
     own = {
         name: models(generator.uniform(size=(9, 2)), generator.uniform(size=(9, 2)))
@@ -184,7 +189,7 @@ def test_utilities_are_selected_by_validation_for_each_weighting():
     assert (ranks.sum(axis=1) == 3).all()
 
 
-def test_ranking_turns_as_the_weighting_moves():
+def test_ranking_depends_on_the_weighting():
     own = {"left": models([[0.0, 1.0]]), "right": models([[1.0, 0.0]])}
     ranks = analysis.ranks(analysis.utilities(own, np.ones(2)))
     assert ranks.loc[1.0].to_dict() == {"left": 1, "right": 2}
@@ -219,7 +224,7 @@ def test_search_curve_of_many_models_ends_at_the_best():
     assert found["mean"].iloc[-1] == found["high"].iloc[-1] == pool.test.min()
 
 
-def test_cost_is_measured_in_steps_of_static_weights():
+def test_cost_is_in_steps_of_static_weights():
     table = pd.DataFrame(
         {
             "study": "s",

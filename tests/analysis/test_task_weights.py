@@ -1,4 +1,4 @@
-"""Task weights of a run: over time, their mean, and those that are fixed."""
+"""Task weights of a run: over time, their mean, and static weights."""
 
 import json
 
@@ -18,7 +18,7 @@ def write_log(folder, rows, end=""):
     return folder
 
 
-def test_means_count_the_steps_of_each_interval(tmp_path):
+def test_means_are_weighted_by_the_steps_of_each_interval(tmp_path):
     rows = [
         (10, "train", "left", "weight", 0.2),
         (10, "train", "right", "weight", 0.8),
@@ -39,7 +39,7 @@ def test_means_count_the_steps_of_each_interval(tmp_path):
     }
 
 
-def test_torn_lines_and_missing_numbers_are_left_out(tmp_path):
+def test_truncated_lines_and_missing_values_are_skipped(tmp_path):
     rows = [(10, "train", "left", "weight", 0.2), (20, "train", "left", "weight", None)]
     run = write_log(tmp_path / "run", rows, end='{"step": 30, "name": "weight", "spl')
     assert len(analysis.weights_over_time(run)) == 2
@@ -53,14 +53,14 @@ def test_torn_lines_and_missing_numbers_are_left_out(tmp_path):
     [(20, "left", "abc"), ([1], "left", 0.7), ("a", "left", 0.7), (20, 5, 0.7),
      (10**400, "left", 0.7), (20, "left", 10**400), (20, "left", True)],
 )  # fmt: skip
-def test_whole_lines_with_values_of_another_kind_are_refused(tmp_path, step, task, value):
+def test_values_of_a_wrong_type_raise(tmp_path, step, task, value):
     rows = [(10, "train", "left", "weight", 0.2), (step, "train", task, "weight", value)]
     run = write_log(tmp_path / "run", rows)
     with pytest.raises(ValueError, match="metrics.jsonl: '(step|task|value)' is .*; expected "):
         analysis.weights_over_time(run)
 
 
-def test_a_run_without_weights_has_no_mean(tmp_path):
+def test_run_without_weights_raises(tmp_path):
     run = write_log(tmp_path / "run", [(10, "train", "left", "loss", 0.2)])
     with pytest.raises(ValueError, match="recorded no task weights"):
         analysis.mean_weights(run)
@@ -72,7 +72,7 @@ def test_a_run_without_weights_has_no_mean(tmp_path):
     ("given", "expected"),
     [
         ("{'left': 1, 'right': 3}", {"left": 0.25, "right": 0.75}),
-        ("[2.0, 2.0]", None),  # Of which tasks, nothing tells.
+        ("[2.0, 2.0]", None),  # The tasks are unknown.
         ("'imagenet'", None),
         ("imagenet", None),
         ("{'left': 'x'}", None),
@@ -80,14 +80,14 @@ def test_a_run_without_weights_has_no_mean(tmp_path):
         (float("nan"), None),
     ],
 )
-def test_fixed_weights_of_old_runs_are_those_of_their_combiner(given, expected):
+def test_static_weights_of_old_runs_are_parsed_from_their_combiner(given, expected):
     row = {"combiner": "StaticWeights", "combiners.StaticWeights.weights": given}
     assert analysis.static_weights(row) == expected
     assert analysis.static_weights({**row, "combiner": "PCGrad"}) is None
     assert analysis.static_weights({"combiner": "a", "deeplab.DeepLab.rates": given}) is None
 
 
-def test_fixed_weights_are_those_that_the_run_recorded():
+def test_recorded_static_weights_take_precedence():
     recorded = {"left": 0.9, "right": 0.1}
     row = {"task_weights": recorded, "combiners.StaticWeights.weights": "{'left': 1, 'right': 3}"}
     assert analysis.static_weights({**row, "combiner": "StaticWeights"}) == recorded

@@ -1,4 +1,4 @@
-"""Where results come from, what was searched, and what it cost."""
+"""Sources of variance, probability of improvement, budgets, and edges of grids."""
 
 from dataclasses import replace
 
@@ -28,22 +28,22 @@ def question(view):
     return next(q for q in analysis.comparisons(view) if q.kind == MEAN and q.space == "loss")
 
 
-def test_shares_of_the_variance_add_up(view):
+def test_shares_of_variance_sum_to_one_hundred_percent(view):
     table = tables.variance_table(view, "loss").set_index("source").iloc[:, 0]
     assert table.sum() == pytest.approx(100)
     assert (table >= -1e-9).all()
-    # Learning rates cost up to 0.15, weights move less, seeds 0.01.
+    # Losses vary by up to 0.15 with the learning rate, less with weights, 0.01 with seeds.
     assert table["hyperparameters"] > 50
     assert table["rest"] < 5
 
 
-def test_without_repeats_the_variance_has_no_source(tmp_path):
+def test_variance_needs_repeated_seeds(tmp_path):
     (once,) = analysis.views(analysis.load(write_study(tmp_path / "study", grid())))
     with pytest.raises(UnavailableError, match="two or more seeds"):
         tables.variance_table(once, "loss")
 
 
-def test_improvement_is_the_share_of_pairs_of_runs(view):
+def test_probability_of_improvement_is_the_fraction_of_pairs(view):
     asked = question(view)
     table = tables.improvement_table(view, asked).set_index("method")
     static, own = asked.measured.models["static weights"], asked.measured.models["gradnorm"]
@@ -54,8 +54,8 @@ def test_improvement_is_the_share_of_pairs_of_runs(view):
     assert (table["low (95 %)"] <= table["high (95 %)"]).all()
 
 
-def test_improvement_does_not_hang_on_the_units_of_tasks_that_have_none_in_common(view):
-    """A task in large units would decide alone, whichever of the two it is."""
+def test_probability_of_improvement_does_not_depend_on_units(view):
+    """A task in large units would decide alone."""
     mixed = [Objective("left", "loss", 1), Objective("right", "accuracy", -1)]
     found = []
     for factor in (1e-6, 1.0, 1e6):
@@ -80,7 +80,7 @@ def test_budgets_count_both_stages(view):
     assert table.loc["pcgrad"].tolist()[:3] == [3, 3, 3]
 
 
-def test_a_value_at_the_edge_of_its_grid_is_said(view, tmp_path):
+def test_value_at_the_edge_of_its_grid_is_reported(view, tmp_path):
     assert edges(view, question(view).measured) == []
     runs = two_stages(rates=(0.1, 1.0, 10.0))
     (narrow,) = analysis.views(analysis.load(write_study(tmp_path / "study", runs)))
@@ -92,8 +92,8 @@ def test_a_value_at_the_edge_of_its_grid_is_said(view, tmp_path):
 
 
 @pytest.mark.parametrize(("rates", "edge"), [((0.01, 0.1, 1.0), None), ((0.1, 1.0, 10.0), 0.1)])
-def test_a_single_task_model_at_the_edge_of_its_grid_is_said(tmp_path, rates, edge):
-    """Else how much worse the tasks are together is measured against a model that is not tuned."""
+def test_single_task_model_at_the_edge_of_its_grid_is_reported(tmp_path, rates, edge):
+    """Otherwise methods would be compared with an untuned single-task model."""
     runs = two_stages(rates=(0.01, 0.1, 1.0))
     runs += [Run("left_alone", weight=1.0, rate=rate, stage="select") for rate in rates]
     runs += [Run("left_alone", weight=1.0, rate=0.1, stage="measure", seed=s) for s in (1, 2, 3)]
@@ -103,6 +103,6 @@ def test_a_single_task_model_at_the_edge_of_its_grid_is_said(tmp_path, rates, ed
     assert all(text.startswith(f"left alone: learning_rate = {edge} is the") for text in said)
 
 
-def test_units_of_means_are_found_once(view):
-    """Each row of a table asks for them."""
+def test_units_of_means_are_cached(view):
+    """Every row of a table needs them."""
     assert mean_units(view, "loss") is mean_units(view, "loss") is not None

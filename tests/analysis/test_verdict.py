@@ -1,4 +1,4 @@
-"""The four answers: cases by construction, and what must not change them."""
+"""The four answers of a verdict, and what must not change them."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def front(weights):
 
 
 def study(gains, noise=0.01, seeds=5, draw=0, own=0.45):
-    """Nine static models, and a method with one model for each gain."""
+    """Nine static models, and one method with a single model for each gain."""
     generator = np.random.default_rng(draw)
 
     def at_seeds(means):
@@ -44,7 +44,7 @@ def study(gains, noise=0.01, seeds=5, draw=0, own=0.45):
     ],
 )
 @pytest.mark.parametrize("question", [FRONT, MEAN])
-def test_each_answer(gain, noise, answer, question):
+def test_answers(gain, noise, answer, question):
     static, methods = study(gain, noise, own=0.5, draw=1)
     found = judge(static, methods, question)["m0"]
     assert found.answer == answer
@@ -52,7 +52,7 @@ def test_each_answer(gain, noise, answer, question):
     assert words(found).startswith(answer.capitalize())
 
 
-def test_what_a_seed_does_to_all_runs_changes_nothing():
+def test_verdict_is_invariant_to_seed_effects_common_to_all_runs():
     static, methods = study([0.1, 0.0, -0.1], noise=0.02)
     before = judge(static, methods, FRONT)
     shift = np.random.default_rng(1).normal(0, 3.0, (1, 5, 2))
@@ -66,7 +66,7 @@ def test_what_a_seed_does_to_all_runs_changes_nothing():
 
 
 def study_of(num_tasks, draw):
-    """Static models with weights that lie anywhere, and two methods, noise of seeds included."""
+    """Static models with random weights, and two methods, with seed noise."""
     generator = np.random.default_rng(draw)
     weights = generator.dirichlet(np.full(num_tasks, 2.0), 7)
 
@@ -87,7 +87,7 @@ def judged(static, weights, methods, question):
     )
 
 
-def assert_the_same(found, expected):
+def assert_equal_verdicts(found, expected):
     for name, verdict in expected.items():
         assert (found[name].answer, found[name].seeds) == (verdict.answer, verdict.seeds)
         for value in ("margin", "low", "high", "held_out"):
@@ -99,44 +99,44 @@ QUESTIONS = [(num_tasks, question) for num_tasks in range(1, 6) for question in 
 
 
 @pytest.mark.parametrize(("num_tasks", "question"), QUESTIONS)
-def test_what_a_seed_does_to_all_runs_cancels_in_every_question(num_tasks, question):
+def test_every_question_is_invariant_to_common_seed_effects(num_tasks, question):
     for draw in range(5):
         static, weights, methods = study_of(num_tasks, draw)
         shift = np.random.default_rng(draw).normal(0, 3.0, (1, 4, num_tasks))
         moved = {name: own + shift for name, own in methods.items()}
-        assert_the_same(
+        assert_equal_verdicts(
             judged(static + shift, weights, moved, question),
             judged(static, weights, methods, question),
         )
 
 
 @pytest.mark.parametrize(("num_tasks", "question"), QUESTIONS)
-def test_losses_far_from_zero_are_compared_as_any_others(num_tasks, question):
+def test_verdict_is_invariant_to_large_offsets(num_tasks, question):
     for draw in range(5):
         static, weights, methods = study_of(num_tasks, draw)
         far = {name: own + 1e7 for name, own in methods.items()}
-        assert_the_same(
+        assert_equal_verdicts(
             judged(static + 1e7, weights, far, question),
             judged(static, weights, methods, question),
         )
 
 
-# The expected utility is a mean over preferences, which are spread by a rule.
+# The expected utility averages over fixed preferences, which depend on the order of tasks.
 @pytest.mark.parametrize(("num_tasks", "question"), [q for q in QUESTIONS if q[1] != UTILITY])
-def test_the_order_of_tasks_changes_nothing(num_tasks, question):
+def test_verdict_is_invariant_to_the_order_of_tasks(num_tasks, question):
     order = np.roll(np.arange(num_tasks), 1)
     for draw in range(5):
         static, weights, methods = study_of(num_tasks, draw)
         turned = {name: own[..., order] for name, own in methods.items()}
-        assert_the_same(
+        assert_equal_verdicts(
             judged(static[..., order], weights[:, order], turned, question),
             judged(static, weights, methods, question),
         )
 
 
 @pytest.mark.parametrize("question", [FRONT, MEAN])
-def test_equal_means_are_equal_whatever_rounding_does(question):
-    """Counts of examples are whole numbers; as shares of the test set equal means differ a bit."""
+def test_verdict_is_robust_to_rounding_of_equal_means(question):
+    """Means of integer counts are exact; equal means of fractions differ by rounding."""
     for draw in range(60):
         generator = np.random.default_rng(draw)
         number, seeds = generator.integers(2, 6), int(generator.choice([2, 3, 5]))
@@ -146,13 +146,13 @@ def test_equal_means_are_equal_whatever_rounding_does(question):
         static = np.round(means + generator.normal(0, 1, (number, seeds, 2)))
         methods = {"m": np.round(7 + generator.normal(0, 1, (2, seeds, 2)))}
         shares = {name: own / 20 for name, own in methods.items()}
-        assert_the_same(
+        assert_equal_verdicts(
             judged(static / 20, weights, shares, question),
             judged(static, weights, methods, question),
         )
 
 
-def test_units_of_the_tasks_change_nothing():
+def test_verdict_is_invariant_to_units_of_tasks():
     static, methods = study([0.1, 0.0], noise=0.02)
     units = np.array([1000.0, 1e-3])
     other = judge(
@@ -165,8 +165,8 @@ def test_units_of_the_tasks_change_nothing():
         assert other[name].low == pytest.approx(verdict.low)
 
 
-def test_intervals_hold_what_they_say():
-    """Of 95 % intervals over a method that is as good as static weights, about 95 % hold zero."""
+def test_coverage_of_intervals():
+    """About 95 % of the intervals of a method as good as static weights contain zero."""
     held = [
         verdict.low <= 0 <= verdict.high
         for draw in range(25)
@@ -185,7 +185,7 @@ def test_more_methods_and_questions_widen_the_interval():
     assert more.level == pytest.approx(eight.level)
 
 
-def test_a_noisier_method_has_its_own_interval_and_spoils_no_others():
+def test_noisy_method_does_not_widen_intervals_of_others():
     static, methods = study([0.2] * 6)
     calm = judge(static, methods, FRONT)["m1"]
     wild = methods["m0"].values
@@ -195,14 +195,14 @@ def test_a_noisier_method_has_its_own_interval_and_spoils_no_others():
     assert found["m1"].high - found["m1"].low < 1.5 * (calm.high - calm.low)
 
 
-def test_the_seeds_that_are_asked_for_decide():
+def test_suggested_number_of_seeds_decides():
     static, methods = study(-0.04, noise=0.06, draw=1)
     found = judge(static, methods, FRONT)["m0"]
     assert found.answer == "undecided"
     assert found.further_seeds
 
     def spread(models, number):
-        """The same means over more seeds, and the same variance."""
+        """The same means and the same variance over more seeds."""
         mean = models.values.mean(1, keepdims=True)
         away = np.tile(models.values - mean, (1, number // 5, 1))
         return Models(mean + away * np.sqrt(4 / 5 * number / (number - 1)), models.weights)
@@ -222,15 +222,15 @@ def test_one_seed_has_no_interval():
     assert "a single seed" in words(found)
 
 
-def test_one_static_weighting_is_no_front_to_lie_beyond():
+def test_single_static_weighting_is_undecided():
     static, methods = study([0.5])
     alone = Models(static.values[4:5], BOTH[4:5])
     assert judge(alone, methods, FRONT)["m0"].answer == "undecided"
     assert judge(alone, methods, MEAN)["m0"].answer == "undecided"
 
 
-def test_a_gap_in_the_grid_is_no_gain():
-    """Of four weightings, the one that is held out lies as far beyond as a method between them."""
+def test_gap_in_the_grid_is_not_better():
+    """Of four weightings, a held-out one lies as far beyond the front as a method between them."""
     few = np.array([0.05, 0.2, 0.8, 0.95])
     _static, methods = study([0.0], own=0.5)
     generator = np.random.default_rng(0)
@@ -242,7 +242,7 @@ def test_a_gap_in_the_grid_is_no_gain():
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_gaps_that_few_seeds_blur_ask_for_seeds_too(seeds):
+def test_gap_with_few_seeds_suggests_weightings_and_seeds(seeds):
     few = np.array([0.05, 0.2, 0.8, 0.95])
     generator = np.random.default_rng(0)
     values = front([*few, 0.5])[:, None] + generator.normal(0, 0.003, (5, seeds, 2))
@@ -251,7 +251,7 @@ def test_gaps_that_few_seeds_blur_ask_for_seeds_too(seeds):
     assert ("2 are few" in said.reason) == (seeds == 2)
 
 
-def test_a_more_extreme_weighting_is_not_called_better_or_worse():
+def test_more_extreme_weighting_is_not_better_or_worse():
     static, methods = study([0.0], own=0.02, noise=0.002)
     for weights in (BOTH, None):
         found = judge(Models(static.values, weights), methods, FRONT)["m0"]
@@ -262,7 +262,7 @@ def test_a_more_extreme_weighting_is_not_called_better_or_worse():
     )
 
 
-def test_the_best_of_many_models_must_be_beyond_what_luck_gives():
+def test_best_of_many_models_is_corrected_for_selection():
     generator = np.random.default_rng(0)
     better = 0
     for draw in range(12):
@@ -284,14 +284,14 @@ def test_any_number_of_tasks(num_tasks):
         assert found.low <= found.margin <= found.high or np.isinf(found.low)
 
 
-def test_from_four_tasks_on_the_front_is_not_asked_for():
+def test_questions_by_number_of_tasks():
     assert asked(3) == [FRONT, MEAN]
     assert asked(4) == asked(40) == [MEAN, WORST_TASK, UTILITY]
 
 
 @pytest.mark.parametrize("gain", [0.0, 5.0])
-def test_tasks_that_do_not_compete_have_a_front_of_one_point(gain):
-    """Then better is what is better in every task."""
+def test_tasks_without_conflict(gain):
+    """Then a method is better if it is better in every task."""
     generator = np.random.default_rng(0)
     noise = generator.normal(0, 0.1, (10, 5, 2))
     for weights in (BOTH, None):
@@ -300,7 +300,7 @@ def test_tasks_that_do_not_compete_have_a_front_of_one_point(gain):
         assert found.answer == ("better" if gain else "undecided")
 
 
-def test_means_are_taken_in_the_units_that_are_given():
+def test_means_use_the_given_units():
     static, methods = study([0.1], noise=1e-6)
     scale = np.array([10.0, 1.0])
     wide = Models(static.values * scale)
@@ -320,12 +320,12 @@ def test_means_are_taken_in_the_units_that_are_given():
         (-188.0, "beyond -1000 %"),
     ],
 )
-def test_how_far_beyond_ten_widths_is_not_told(share, said):
+def test_percentages_beyond_ten_widths_are_clipped(share, said):
     assert _percent(share) == said
 
 
-def test_where_nothing_varies_that_is_the_reason():
-    """As an AUC, zero where the test split has no positive example."""
+def test_constant_metric_is_the_reason_for_undecided():
+    """For example an AUC, which is zero if the test split has no positive example."""
     static, methods = study(0.0)
     flat = np.array([1.0, 0.0])
     methods = {name: Models(own.values * flat) for name, own in methods.items()}
@@ -335,8 +335,8 @@ def test_where_nothing_varies_that_is_the_reason():
 
 
 @pytest.mark.parametrize("question", [FRONT, MEAN])
-def test_a_single_static_weighting_has_no_width(question):
-    """Trap: a width of one that nobody measured, in which losses of 1e-3 are all equivalent."""
+def test_single_static_weighting_has_no_width(question):
+    """A default width of one would make all losses of 1e-3 equivalent."""
     static, methods = study([0.3, -0.3], noise=0.01)
     alone = Models(1e-3 * static.values[4:5], BOTH[4:5])
     small = {name: Models(1e-3 * own.values) for name, own in methods.items()}
