@@ -28,7 +28,7 @@ def study(tmp_path):
     return write_study(tmp_path / "study", grid(rates=(0.1,)))
 
 
-def overwrite(name, content):
+def replace(name, content):
     """Returns a function that replaces the content of a file of the run."""
 
     def damage(folder):
@@ -61,21 +61,21 @@ def folder_instead(name):
 
 def weight(**entry):
     line = {"split": "train", "name": "weight", "task": "left", **entry}
-    return overwrite("metrics.jsonl", json.dumps(line) + "\n")
+    return replace("metrics.jsonl", json.dumps(line) + "\n")
 
 
 def session(**content):
-    return overwrite("manifest.json", json.dumps({"seed": 0, "sessions": [content]}))
+    return replace("manifest.json", json.dumps({"seed": 0, "sessions": [content]}))
 
 
 DAMAGES = {
     "no folder": (shutil.rmtree, "pending", "it has not started, or the folder was removed"),
-    "no result": (overwrite("result.json", None), "unfinished", "no result.json"),
-    "torn": (overwrite("result.json", '{"status": "fin'), "damaged", "result.json is not valid JSON"),
-    "binary": (overwrite("result.json", b"\xff\xfe"), "damaged", "result.json is not a text file"),
-    "nested": (overwrite("result.json", "[" * 100_000), "damaged", "result.json is not valid JSON"),
+    "no result": (replace("result.json", None), "unfinished", "no result.json"),
+    "torn": (replace("result.json", '{"status": "fin'), "damaged", "result.json is not valid JSON"),
+    "binary": (replace("result.json", b"\xff\xfe"), "damaged", "result.json is not a text file"),
+    "nested": (replace("result.json", "[" * 100_000), "damaged", "result.json is not valid JSON"),
     "a folder": (folder_instead("result.json"), "damaged", "is a folder; expected a file"),
-    "a list": (overwrite("result.json", "[]"), "damaged", "does not contain a JSON object"),
+    "a list": (replace("result.json", "[]"), "damaged", "does not contain a JSON object"),
     "no status": (result(status=None), "damaged", "has no status"),
     "another status": (result(status="?"), "damaged", "'status' is '?'"),
     "steps": (result(steps="many"), "damaged", "'steps' is 'many'; expected an integer"),
@@ -85,7 +85,7 @@ DAMAGES = {
     "huge loss": (
         result(test={"tasks": {"left": {"loss": 10**400}}}), "damaged", "'loss' is 1000"
     ),
-    "digits": (overwrite("result.json", "1" * 5000), "damaged", "result.json is not valid JSON"),
+    "digits": (replace("result.json", "1" * 5000), "damaged", "result.json is not valid JSON"),
     "parameters": (result(parameters=[1]), "damaged", "'parameters' is [1]"),
     "a split": (result(test=[1]), "damaged", "'test' is [1]; expected an object"),
     "no tasks": (result(test={"loss": 1.0}), "damaged", "metrics by task are missing"),
@@ -112,9 +112,9 @@ DAMAGES = {
         "no value of validation/right/loss",
     ),
     "no test": (result(test=None), "incomplete", "no value of test/left/accuracy and 3 others"),
-    "no description": (overwrite(RUN, None), "damaged", "which holds its parameters, is missing"),
-    "empty description": (overwrite(RUN, ""), "damaged", "run.json is not valid JSON"),
-    "binary description": (overwrite(RUN, b"\xff"), "damaged", "run.json is not a text file"),
+    "no description": (replace(RUN, None), "damaged", "which holds its parameters, is missing"),
+    "empty description": (replace(RUN, ""), "damaged", "run.json is not valid JSON"),
+    "binary description": (replace(RUN, b"\xff"), "damaged", "run.json is not a text file"),
     "description folder": (folder_instead(RUN), "damaged", "is a folder"),
     "settings": (lambda folder: record(folder, f=5), "damaged", "'f' is 5; expected a string"),
     "weight": (weight(step=1, value="abc"), "damaged", "metrics.jsonl: 'value' is 'abc'"),
@@ -152,7 +152,7 @@ def test_damaged_manifest_loses_only_its_own_columns(study, content):
     before = analysis.load(study)
     session(throughput={"steps": 100, "steps_per_second": 5.0})(folder)
     assert analysis.load(study)["steps_per_second"].notna().sum() == 1
-    overwrite("manifest.json", content)(folder)
+    replace("manifest.json", content)(folder)
     told = ["static", "task_weights", "directions", "parameters"]
     pd.testing.assert_frame_equal(
         analysis.load(study).drop(columns=told), before.drop(columns=told)
@@ -173,7 +173,7 @@ def described(folder, **changes):
     [
         (result(run="another"), "result.json belongs to the run 'another'"),
         (result(run=None), "result.json belongs to the run None"),
-        (overwrite("operative_config.gin", "f.x = 2\n"), "operative_config.gin was changed"),
+        (replace("operative_config.gin", "f.x = 2\n"), "operative_config.gin was changed"),
         (lambda folder: described(folder, files=5), "'files' is 5"),
     ],
 )

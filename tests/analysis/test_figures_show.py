@@ -1,4 +1,4 @@
-"""What figures must show: selected models, settings at their values, distinguishable methods."""
+"""Figures show selected models, settings at their values, and distinguishable methods."""
 
 import dataclasses
 import itertools
@@ -360,7 +360,8 @@ def test_axes_are_logarithmic_if_one_model_is_far_worse(tmp_path, staged):
         axis, *others = fronts.draw(one, [("loss", "test")], questions).axes
         assert {each.get_xscale() for each in (axis, *others)} == {kind}
         (front,) = (line for line in axis.lines if line.get_linestyle() == "--")
-        # Between two weightings the front is straight in the losses, whatever the axes.
+        # Between two weightings the front is a straight line in the losses, also on logarithmic
+        # axes.
         turns = np.diff(front.get_ydata()) / np.diff(front.get_xdata())
         assert len({f"{turn:.6f}" for turn in turns}) < len(turns) / 5
         assert min(*axis.get_xlim(), *axis.get_ylim()) > 0

@@ -20,7 +20,7 @@ def _no_configuration():
 
 
 @pytest.fixture(autouse=True)
-def _cheap(monkeypatch):
+def _without_model_building(monkeypatch):
     """Skips building the models before the first run."""
     for module in (searching, sweeping):
         monkeypatch.setattr(module.checking, "check", lambda *given: None)

@@ -18,7 +18,7 @@ DIGITS = "--gin_file=configs/cards/multi_digits.gin"
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch):
+def _root_directory(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 

@@ -24,7 +24,7 @@ def scorer():
 
 
 @pytest.fixture(autouse=True)
-def _scored_once(monkeypatch, scorer):
+def _cached_scorer(monkeypatch, scorer):
     """The scorer reads the data once for all tests."""
     from mtk.bench import scoring
 
@@ -32,9 +32,9 @@ def _scored_once(monkeypatch, scorer):
 
 
 @pytest.fixture(scope="module")
-def begun(packed, scorer, tmp_path_factory):
+def started_board(packed, scorer, tmp_path_factory):
     """A board on which entry 0 is scored."""
-    place = tmp_path_factory.mktemp("begun")
+    place = tmp_path_factory.mktemp("started_board")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("mtk.bench.scoring.scorer_of", lambda *given: scorer)
         Board(place, make_card(), FOLDERS).score(packed["static_weights"])
@@ -42,8 +42,8 @@ def begun(packed, scorer, tmp_path_factory):
 
 
 @pytest.fixture
-def board(begun, bench):
-    shutil.copytree(begun, bench.place / "board")
+def board(started_board, bench):
+    shutil.copytree(started_board, bench.place / "board")
     return bench.board()
 
 

@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def memory():
+def memory_limit():
     """Fails a test that uses more than 40 MiB at any time."""
     tracemalloc.start()
     yield
@@ -66,13 +66,13 @@ def jpeg(width, height):
 
 
 @pytest.mark.parametrize("size", [(65500, 65500), (20000, 20000), (12000, 12000), (300, 218)])
-def test_jpeg_with_a_huge_declared_size_raises(memory, size):
+def test_jpeg_with_a_huge_declared_size_raises(memory_limit, size):
     with pytest.raises(ValueError, match=r"the\.jpg"):
         decode(jpeg(*size), "the.jpg", 64)
 
 
 @pytest.mark.parametrize("size", [(1 << 31) - 1, 100_000])
-def test_png_with_a_huge_declared_size_raises(memory, tmp_path, size):
+def test_png_with_a_huge_declared_size_raises(memory_limit, tmp_path, size):
     head = b"IHDR" + struct.pack(">2I5B", size, size, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head
     (tmp_path / "the.png").write_bytes(content + struct.pack(">I", zlib.crc32(head)))
@@ -81,7 +81,7 @@ def test_png_with_a_huge_declared_size_raises(memory, tmp_path, size):
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_gzip_file_with_a_huge_line(memory, tmp_path, ends):
+def test_gzip_file_with_a_huge_line(memory_limit, tmp_path, ends):
     path = tmp_path / "text.en.gz"
     path.write_bytes(gzip.compress(b"good\n") + zeros(200) + ends * gzip.compress(b"\ngood\n"))
     found = lines(path)
@@ -91,7 +91,7 @@ def test_gzip_file_with_a_huge_line(memory, tmp_path, ends):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_gzip_file_with_endless_short_lines(memory, tmp_path, monkeypatch, encoding):
+def test_gzip_file_with_endless_short_lines(memory_limit, tmp_path, monkeypatch, encoding):
     monkeypatch.setattr(bounded, "_MOST_TEXT", MIB // 4)
     path = tmp_path / "text.en.gz"
     path.write_bytes(gzip.compress(b"ten bytes\n" * 100_000))
@@ -107,7 +107,7 @@ def test_line_of_maximal_length_is_read(tmp_path):
     assert [len(line) for line in lines(path)] == [len(longest), len(longest), 5]
 
 
-def test_list_of_faces_with_a_huge_line(memory, tmp_path):
+def test_list_of_faces_with_a_huge_line(memory_limit, tmp_path):
     (tmp_path / "list.txt").write_bytes(b"000001.jpg 0\n" + bytes(8 * MIB))
     with pytest.raises(ValueError, match=r"list\.txt, line 2"):
         read_partition(tmp_path / "list.txt")
@@ -117,7 +117,7 @@ def test_list_of_faces_with_a_huge_line(memory, tmp_path):
     ("shape", "held"),
     [((1 << 31, 1 << 31, 1 << 31), 5), ((60_000, 28, 28), 5), ((1, 28, 28), 100)],
 )
-def test_idx_files_that_contradict_their_header(memory, tmp_path, shape, held):
+def test_idx_files_that_contradict_their_header(memory_limit, tmp_path, shape, held):
     head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape)
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(head) + zeros(held))
@@ -153,30 +153,30 @@ def npz(path, **parts):
         b"",
     ],
 )
-def test_npz_entries(memory, tmp_path, content):
+def test_npz_entries(memory_limit, tmp_path, content):
     path = npz(tmp_path / "mnist.npz", x_train=content)
     with pytest.raises(ValueError, match=r"mnist\.npz"):
         load_mnist(str(path))
 
 
-def test_large_npz_entry_raises(memory, tmp_path):
+def test_large_npz_entry_raises(memory_limit, tmp_path):
     path = npz(tmp_path / "mnist.npz", x_train=header_of_npy((2 * MIB,)) + bytes(2 * MIB))
     with pytest.raises(ValueError, match=r"mnist\.npz \(x_train\) declares"):
         bounded.read_npz(path, most=MIB)
 
 
-def test_unused_npz_entries_are_not_decompressed(memory, tmp_path):
+def test_unused_npz_entries_are_not_decompressed(memory_limit, tmp_path):
     path = npz(tmp_path / "mnist.npz", other=header_of_npy((80 * MIB,)) + bytes(8 * MIB))
     assert bounded.read_npz(path, ["x_train"]) == {}
 
 
-def test_scene_array_that_contradicts_its_header(memory, tmp_path):
+def test_scene_array_that_contradicts_its_header(memory_limit, tmp_path):
     (tmp_path / "1.npy").write_bytes(header_of_npy((1 << 40,)) + bytes(100))
     with pytest.raises(ValueError, match=r"1\.npy"):
         _array(tmp_path / "1.npy", (2, 2))
 
 
-def test_too_large_images_in_an_archive_and_in_a_folder(memory, tmp_path):
+def test_too_large_images_in_an_archive_and_in_a_folder(memory_limit, tmp_path):
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("000001.jpg", bytes(16 * MIB))
@@ -207,7 +207,7 @@ def test_parquet_with_huge_sentences(tmp_path):
                 list(reader.pairs("train"))
 
 
-def test_parquet_that_repeats_one_long_sentence(memory, tmp_path):
+def test_parquet_that_repeats_one_long_sentence(memory_limit, tmp_path):
     """A file of 0.3 MB stores the sentence once; all rows together would take 600 MB."""
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -220,7 +220,7 @@ def test_parquet_that_repeats_one_long_sentence(memory, tmp_path):
 
 
 @pytest.mark.parametrize("content", [header_of_npy((1 << 40,)), header_of_npy((64 * MIB,))])
-def test_labels_and_checkpoints_shorter_than_declared(memory, tmp_path, content):
+def test_labels_and_checkpoints_shorter_than_declared(memory_limit, tmp_path, content):
     npz(tmp_path / "variables.npz", x=content + bytes(8 * MIB))
     with pytest.raises(StudyError, match=r"variables\.npz \(x\) declares"):
         read_labels(tmp_path / "variables.npz", [], ["x"])

@@ -14,7 +14,7 @@ from mtk.search.samplers import optuna
 
 
 @pytest.fixture
-def wide():
+def wide_space():
     return Space(
         ["a", "b", "c"],
         least_weight=0.1,
@@ -25,23 +25,23 @@ def wide():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_points_round_trip_through_optuna_parameters(wide, seed):
-    sampler, draw = Optuna(wide), Random(wide, seed=seed)
+def test_points_round_trip_through_optuna_parameters(wide_space, seed):
+    sampler, draw = Optuna(wide_space), Random(wide_space, seed=seed)
     for _ in range(20):
         point = draw.ask(1)[0]
         draw.tell(point, None)
         again = sampler._point(sampler._params(point))
-        assert np.allclose(wide.weights_of(again), wide.weights_of(point), atol=2e-4)
+        assert np.allclose(wide_space.weights_of(again), wide_space.weights_of(point), atol=2e-4)
         assert again["layers"] == point["layers"]
         assert again["name"] == point["name"]
         assert again[RATE] == pytest.approx(point[RATE], rel=1e-3)
 
 
-def test_single_task_weights_map_to_the_nearest_parameters(wide):
-    sampler = Optuna(wide)
-    others = wide.others_of(Random(wide).ask(1)[0])
+def test_single_task_weights_map_to_the_nearest_parameters(wide_space):
+    sampler = Optuna(wide_space)
+    others = wide_space.others_of(Random(wide_space).ask(1)[0])
     for weights in np.eye(3):
-        params = sampler._params(wide.at(weights, others))
+        params = sampler._params(wide_space.at(weights, others))
         assert {params["weights, 1"], params["weights, 2"]} <= {0.0, 1.0}
 
 

@@ -16,7 +16,7 @@ BOUNDED = "--gin_file=configs/searches/multi_digits_constraint.gin"
 
 
 @pytest.fixture(autouse=True)
-def _cheap(monkeypatch):
+def _without_model_building(monkeypatch):
     """Builds no model and does not start TensorFlow."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(searching.checking, "check", lambda *given: None)

@@ -14,7 +14,7 @@ STUDY = "--gin_file=configs/studies/multi_digits.gin"
 
 
 @pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch):
+def _root_directory(monkeypatch):
     monkeypatch.chdir(study_fault_injection.ROOT)
 
 

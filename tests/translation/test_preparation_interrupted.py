@@ -16,22 +16,24 @@ from mtk.data.translation.preparation import prepare
 def test_full_disk_raises_and_work_is_kept(text, prepared, tmp_path, monkeypatch):
     folder = tmp_path / "corpus"
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "merge", full)
+        patch.setattr(stages, "merge", raise_disk_full)
         with pytest.raises(OSError, match="No space left"):
             prepare(str(folder), readers(text), **SETTINGS)
     assert not folder.exists()
-    monkeypatch.setattr(stages, "train_vocabulary", full)  # The vocabulary is not trained again.
+    monkeypatch.setattr(
+        stages, "train_vocabulary", raise_disk_full
+    )  # The vocabulary is not trained again.
     prepare(str(folder), readers(text), **SETTINGS)
     assert hashes(folder) == hashes(prepared)
 
 
-def full(*args, **kwargs):
+def raise_disk_full(*args, **kwargs):
     raise OSError(28, "No space left on device")
 
 
 def test_other_settings_restart_if_nothing_was_made(text, prepared, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "train_vocabulary", full)
+        patch.setattr(stages, "train_vocabulary", raise_disk_full)
         with pytest.raises(OSError, match="No space left"):
             prepare(str(tmp_path / "corpus"), readers(text), **{**SETTINGS, "vocabulary_size": 300})
     assert (tmp_path / "unfinished.corpus" / "plan.json").exists()
@@ -41,7 +43,7 @@ def test_other_settings_restart_if_nothing_was_made(text, prepared, tmp_path, mo
 
 def test_changed_text_does_not_continue(text, tmp_path, monkeypatch):
     made = make(tmp_path / "text")
-    monkeypatch.setattr(stages, "merge", full)
+    monkeypatch.setattr(stages, "merge", raise_disk_full)
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
             prepare(str(tmp_path / "corpus"), made, **SETTINGS)
@@ -134,7 +136,7 @@ def test_concurrent_preparation_raises(text, tmp_path):
 
 def test_killed_worker_process_raises(text, tmp_path, monkeypatch):
     original = stages.Packers.pack
-    monkeypatch.setattr(stages.Packers, "pack", lambda *args: breaking(original, *args))
+    monkeypatch.setattr(stages.Packers, "pack", lambda *args: kill_workers(original, *args))
     with pytest.raises(
         OSError, match="A tokenizing process ended unexpectedly.*the same command again"
     ):
@@ -143,7 +145,7 @@ def test_killed_worker_process_raises(text, tmp_path, monkeypatch):
     prepare(str(tmp_path / "corpus"), readers(text), **SETTINGS)
 
 
-def breaking(original, packers, *args):
+def kill_workers(original, packers, *args):
     """Kills the processes of a pool after its first chunk."""
     for number in original(packers, *args):
         for process in packers._pool._processes.values():
