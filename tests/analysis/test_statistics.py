@@ -71,12 +71,8 @@ def test_tables_without_required_columns_raise(tmp_path):
 def test_delta_m_equals_that_computed_by_hand():
     rows = [
         ("single", {"left": 1.0, "right": 0.0}, 1.0, 9.0),
-        (
-            "single",
-            {"left": 1.0, "right": 0.0},
-            2.0,
-            1.0,
-        ),  # Worse in validation, hence not selected.
+        # Worse in validation, hence not selected.
+        ("single", {"left": 1.0, "right": 0.0}, 2.0, 1.0),
         ("single", {"left": 0.0, "right": 1.0}, 9.0, 4.0),
         ("method", None, 1.1, 3.0),
     ]

@@ -113,9 +113,8 @@ def test_runs_are_listed(folder, capsys):
     assert "4 of 8" in done
     assert "a_loss 0.25" in done
     assert unfinished.split()[:2] == ["unfinished", "unfinished"]
-    assert (
-        listing.main(["runs", str(folder / "runs" / "done")]) == 0
-    )  # The folder of one run is listed as one row.
+    # The folder of one run is listed as one row.
+    assert listing.main(["runs", str(folder / "runs" / "done")]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == done.split()
     (folder / "runs" / "done" / "result.json").write_text("{")
     assert listing.main(["runs", str(folder / "runs")]) == 0

@@ -147,9 +147,8 @@ def losses(run_dir, step):
 
 def test_run_with_hidden_divergence_ends_as_diverged(tmp_path):
     result = start_hidden_divergence(tmp_path / "run", learning_rate=1e8, evaluate_every=20)
-    assert (
-        len(losses(tmp_path / "run", 10)) == 6
-    )  # Found at step 10: losses of train and validation for two tasks, and their means.
+    # Found at step 10: losses of train and validation for two tasks, and their means.
+    assert len(losses(tmp_path / "run", 10)) == 6
     assert None not in losses(tmp_path / "run", 10)
     assert result["status"] == "diverged"
     assert result["steps"] < 10

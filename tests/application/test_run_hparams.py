@@ -21,9 +21,8 @@ def test_run_writes_its_settings_and_test_metrics(tmp_path):
     result = {"status": "finished", "selected_step": 7, "test": tasks, "train": tasks}
     folder = SimpleNamespace(settings=settings, tensorboard=tmp_path)
     hparams.write(folder, result)
-    hparams.write(
-        folder, json.loads(json.dumps(result))
-    )  # Written twice, as by a run that was killed.
+    # Written twice, as by a run that was killed.
+    hparams.write(folder, json.loads(json.dumps(result)))
     found = events_of(tmp_path / "hparams")
     assert [value.tag for _, value in found] == [
         "_hparams_/experiment",

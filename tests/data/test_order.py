@@ -42,9 +42,8 @@ def test_batch_may_span_two_epochs():
 
 @pytest.mark.parametrize("first_step", [0, 1, 3, 6, 9, 10])
 def test_resumes_at_first_step(first_step):
-    starts = np.array(
-        [0, 3, 3, 7, 8, 20, 21, 25, 30, 30, 33]
-    )  # Batches of many sizes, including zero.
+    # Batches of many sizes, including zero.
+    starts = np.array([0, 3, 3, 7, 8, 20, 21, 25, 30, 30, 33])
     whole = read(6, starts, seed=5)
     assert [len(batch) for batch in whole] == np.diff(starts).tolist()
     assert read(6, starts, seed=5, first_step=first_step) == whole[first_step:]

@@ -102,9 +102,8 @@ def test_cached_steps_equal_one_forward_pass(network):
     generator = np.random.default_rng(2)
     source = sources(1, 3)
     memory, past = network.remember(source), network.empty_past(3, 2, 9)
-    past = tf.nest.map_structure(
-        lambda x: x + 7.0, past
-    )  # Values beyond the current position must not be read.
+    # Values beyond the current position must not be read.
+    past = tf.nest.map_structure(lambda x: x + 7.0, past)
     targets, ancestors = np.zeros((3, 2, 0), "int32"), np.full((3, 2, 9), -1, "int32")
     for position in range(9):
         tokens = generator.integers(1, VOCABULARY, (3, 2, 1)).astype("int32")

@@ -94,9 +94,8 @@ def test_output_has_one_line_per_input_line(number, capsys):
     output = io.BytesIO()
     lines.translate_lines(upper, given, "fr", output)
     assert output.getvalue().decode() == "".join(f"{x}\n" for x in upper(given, "fr").texts)
-    assert (
-        capsys.readouterr().err == ""
-    )  # Nothing is printed when it is fast and stderr is not a terminal.
+    # Nothing is printed when it is fast and stderr is not a terminal.
+    assert capsys.readouterr().err == ""
 
 
 def test_line_breaks_in_a_translation_become_spaces():

@@ -236,11 +236,8 @@ def test_bisection_uses_the_normal_of_the_chord():
     "losses",
     [
         {0.5: (1.0, 1.0), 0.95: (0.8, 0.9), 0.05: (2.0, 1.5)},  # Each dominates the next one.
-        {
-            0.5: (1.0, 1.0),
-            0.95: (0.9, 1.01),
-            0.05: (1.01, 0.9),
-        },  # The normals point beyond the ends.
+        # The normals point beyond the ends.
+        {0.5: (1.0, 1.0), 0.95: (0.9, 1.01), 0.05: (1.01, 0.9)},
     ],
 )
 def test_bisection_halves_a_gap_without_a_valid_normal(losses):

@@ -538,10 +538,8 @@ def test_all_forms_of_data_give_the_same_arrays(form):
         "sequence": Batches(),
         "function": lambda: (X, Y),
     }[form]
-    for model in (
-        build,
-        UnregisteredModel,
-    ):  # A functional model, and one that does not know its inputs.
+    # A functional model, and one that does not know its inputs.
+    for model in (build, UnregisteredModel):
         x, y = given.as_arrays("train", data, model)
         np.testing.assert_array_equal(x, X)
         for name, labels in Y.items():

@@ -83,10 +83,8 @@ def test_static_weights_given_by_the_caller_are_tried():
     more = [[0.99, 0.01], [3.0, 1.0]]
     usual = planning.weightings(LOOK, 3)
     found = planning.weightings(LOOK._replace(added=more), 3)
-    assert found == [
-        *usual,
-        {"size": 0.99, "kind": 0.01},
-    ]  # (3, 1) is one of the default weightings.
+    # (3, 1) is one of the default weightings.
+    assert found == [*usual, {"size": 0.99, "kind": 0.01}]
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,8 @@ SAME = [
 DIFFERENT = [
     ("combiners.StaticWeights.weights", [1, 3], [3, 1]),
     ("combiners.StaticWeights.weights", [1, 3], [1, 3.0001]),
-    (
-        "combiners.StaticWeights.weights",
-        [1, 3],
-        {"left": 1, "right": 3},
-    ),  # Ambiguous: the order of tasks is unknown.
+    # Ambiguous: the order of tasks is unknown.
+    ("combiners.StaticWeights.weights", [1, 3], {"left": 1, "right": 3}),
     ("experiment.Optimization.clip_norm", 3, None),
     ("experiment.Training.evaluate_every", 1, 2),
 ]

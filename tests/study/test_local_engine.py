@@ -88,9 +88,8 @@ def test_temporary_files_of_a_run_are_deleted(monkeypatch, folder):
     execute(Local(1, share_import=True), folder, ["a", "b"])
     used = [Path(folder.run_dir(run).read_text()).parent for run in "ab"]
     assert not any(path.exists() for path in used)
-    assert (
-        Path(tempfile.gettempdir()) not in used
-    )  # The temporary folder of this process is unchanged.
+    # The temporary folder of this process is unchanged.
+    assert Path(tempfile.gettempdir()) not in used
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(2, 2, "1"), (8, 3, "2"), (1, 2, "1")])

@@ -75,9 +75,8 @@ def test_reservoir_is_uniform():
         pairs[np.ix_(drawn, drawn)] += 1
     share = size / number
     assert np.abs(counts - times * share).max() < 5 * (times * share * (1 - share)) ** 0.5
-    both = (
-        share * (size - 1) / (number - 1)
-    )  # Probability that two given elements are drawn together.
+    # Probability that two given elements are drawn together.
+    both = share * (size - 1) / (number - 1)
     apart = pairs[~np.eye(number, dtype=bool)]
     assert np.abs(apart - times * both).max() < 5 * (times * both * (1 - both)) ** 0.5
 

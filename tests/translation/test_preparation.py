@@ -73,9 +73,8 @@ def test_vocabulary_is_trained_on_all_languages(prepared):
     vocabulary = Vocabulary.load(prepared / "vocabulary.model")
     for language in ("en", *LANGUAGES):
         sentence = lines(language, 1, 99)[0].decode()
-        assert len(vocabulary.encode(sentence)) <= len(
-            sentence
-        )  # An encoding as bytes would be longer.
+        # An encoding as bytes would be longer.
+        assert len(vocabulary.encode(sentence)) <= len(sentence)
 
 
 def test_table_shows_counts_per_split(prepared):

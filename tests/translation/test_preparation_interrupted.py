@@ -20,9 +20,8 @@ def test_full_disk_raises_and_work_is_kept(text, prepared, tmp_path, monkeypatch
         with pytest.raises(OSError, match="No space left"):
             prepare(str(folder), readers(text), **SETTINGS)
     assert not folder.exists()
-    monkeypatch.setattr(
-        stages, "train_vocabulary", raise_disk_full
-    )  # The vocabulary is not trained again.
+    # The vocabulary is not trained again.
+    monkeypatch.setattr(stages, "train_vocabulary", raise_disk_full)
     prepare(str(folder), readers(text), **SETTINGS)
     assert hashes(folder) == hashes(prepared)
 

@@ -131,9 +131,8 @@ def test_line_files_of_unequal_length_raise(tmp_path, english, french):
 def test_longer_file_is_not_read_to_its_end(tmp_path):
     """A gzip file of a kilobyte may contain a million lines."""
     (tmp_path / "t.en").write_bytes(b"x\n")
-    (tmp_path / "t.fr").write_bytes(
-        b"x\n" * 3 + b"x" * 2_000_000
-    )  # Reading on would raise another error.
+    # Reading on would raise another error.
+    (tmp_path / "t.fr").write_bytes(b"x\n" * 3 + b"x" * 2_000_000)
     reader = line_files(tmp_path, [("t.en", "t.fr")])
     with pytest.raises(ValueError, match=r"t\.en ends after 1 line, but .*t\.fr has more"):
         list(reader.pairs("train"))

@@ -35,9 +35,8 @@ def test_every_combiner_steps(overlay, corpus):
     rates = ast.literal_eval(config.bindings()["translation.Translation.sampling_rates"])
     small = {"num_layers": 1, "width": 8, "feed_forward_width": 8, "num_heads": 1}
     workload = Translation(lambda: corpus, rates, Lengths(12, fixed=True), **small)
-    batches = workload.train(
-        12, 1, seed=0
-    )  # Six per language: some methods compare thirds of a batch.
+    # Six per language: some methods compare thirds of a batch.
+    batches = workload.train(12, 1, seed=0)
     mixed = overlay.stem == "proportional_sampling"
     assert isinstance(batches.element_spec, tuple if mixed else dict)
     model = mtk.MultiTaskModel(workload.network(0), workload.tasks, combiner)

@@ -76,9 +76,8 @@ def test_images_are_averaged_and_labels_subsampled(tmp_path):
     np.testing.assert_allclose(train.images[0], means, atol=0.5)
     corners = [made["disparity"][i::2, j::2].astype(float) for i in (0, 1) for j in (0, 1)]
     wanted = [(np.maximum(c, 1) - 1) / 65536 for c in corners]
-    assert any(
-        np.allclose(train.depths[0], w) for w in wanted
-    )  # Each value is that of one pixel; none is averaged.
+    # Each value is that of one pixel; none is averaged.
+    assert any(np.allclose(train.depths[0], w) for w in wanted)
 
 
 @pytest.mark.parametrize("kind", ["image", "label", "disparity"])

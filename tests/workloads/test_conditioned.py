@@ -9,7 +9,7 @@ from mtk.workloads import Conditioned, Workload
 
 
 class Numbers(Workload):
-    """Two tasks with data that depend on nothing."""
+    """Two tasks; the score of task `a` is its mean output."""
 
     name, num_train = "numbers", 8
     tasks = [Task("a", "mse"), Task("b", "mse")]
