@@ -14,7 +14,7 @@ from mtk.analysis.measure import Measured, Models, examples_of, measured
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import StudyView, mean_units
+from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import BETTER, DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.weights import static_weights
 from mtk.display import short
@@ -60,12 +60,11 @@ def comparisons(view: StudyView, delta: float = DELTA) -> list[Comparison]:
         test = measured(runs, chosen)
         static = test.models.get(STATIC)
         methods = {name: own for name, own in test.models.items() if name != STATIC}
-        units = mean_units(view, space)
         for kind in asked(len(chosen)):
             # If either is missing, the remarks of `test` give the reason.
             verdicts = {}
             if static is not None and methods:
-                verdicts = judge(static, methods, kind, numbers[space], units, delta)
+                verdicts = judge(static, methods, kind, numbers[space], view.units[space], delta)
             found.append(Comparison(space, kind, test, verdicts))
     return found
 

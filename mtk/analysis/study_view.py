@@ -49,8 +49,23 @@ class StudyView:
 
     @functools.cached_property
     def units(self) -> dict[str, np.ndarray | None]:
-        """Cache of `mean_units` by set, since it is needed in every row of a table."""
-        return {}
+        """The units `(K,)` for a mean over tasks, by set: the metric's if all tasks share it.
+
+        If the runs were selected by relative losses, the units of the losses are the first
+        evaluation's values. None if there is no common unit; each task's width of the front is then
+        its unit. This also holds for other errors next to such losses, since they have the units of
+        the tasks.
+        """
+        finished, losses = self.table[self.table["status"] == "finished"], self.spaces.get("loss")
+        relative = metric_sets.loss_units(finished, losses) if losses else None
+        different = finished.get("one_unit", pd.Series()).eq(False).any()
+        found: dict[str, np.ndarray | None] = {}
+        for space, chosen in self.spaces.items():
+            errors = relative is not None and any(objective.sign > 0 for objective in chosen)
+            lacks_unit = different if space == "loss" else errors
+            is_shared = len({objective.metric for objective in chosen}) == 1
+            found[space] = np.ones(len(chosen)) if is_shared and not lacks_unit else None
+        return found if relative is None else found | {"loss": relative}
 
     @property
     def tasks(self) -> list[str]:
@@ -166,40 +181,14 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, p
     }
 
 
-def mean_units(view: StudyView, space: str) -> np.ndarray | None:
-    """Returns `(K,)`, the units for a mean over tasks: those of the metric if all tasks share it.
-
-    If the runs were selected by relative losses, the units of the losses are the first evaluation's
-    values. None if there is no common unit; each task's width of the front is then its unit. This
-    also holds for other errors next to such losses, since they have the units of the tasks.
-    """
-    if space not in view.units:
-        view.units[space] = _mean_units(view, space)
-    return view.units[space]
-
-
-def _mean_units(view: StudyView, space: str) -> np.ndarray | None:
-    chosen = view.spaces[space]
-    finished = view.table[view.table["status"] == "finished"]
-    units = metric_sets.loss_units(finished, chosen)
-    if units is not None:
-        return units
-    metrics = {objective.metric for objective in chosen}
-    different = metrics == {"loss"} and finished.get("one_unit", pd.Series()).eq(False).any()
-    losses = view.spaces.get("loss", [])
-    is_relative = bool(losses) and metric_sets.loss_units(finished, losses) is not None
-    errors = is_relative and any(objective.sign > 0 for objective in chosen)
-    return np.ones(len(chosen)) if len(metrics) == 1 and not (different or errors) else None
-
-
 def in_units(units: np.ndarray | None) -> str:
-    """Returns the suffix of a label for `mean_units`; "" if they are the metric's own."""
+    """Returns the suffix of a label for `StudyView.units`; "" if they are the metric's own."""
     return "" if units is None or (units == 1).all() else " in units of the first evaluation's loss"
 
 
 def space_of_means(view: StudyView) -> str:
     """Returns the set of objectives to average: preferably a metric of all tasks, not the loss."""
-    shared = [name for name in view.spaces if mean_units(view, name) is not None]
+    shared = [name for name in view.spaces if view.units[name] is not None]
     shared = [name for name in shared if len({o.metric for o in view.spaces[name]}) == 1]
     if not shared:
         raise UnavailableError("the tasks share no metric that can be averaged")
@@ -209,9 +198,9 @@ def space_of_means(view: StudyView) -> str:
 def means(view: StudyView, method: str, split: str) -> np.ndarray:
     """Returns means over tasks `(N,)` of a method's configurations, NaN if not measured.
 
-    The units are those of `mean_units`.
+    The units are those of `StudyView.units`.
     """
     space = space_of_means(view)
-    own, chosen, units = view.of(method), view.spaces[space], mean_units(view, space)
+    own, chosen, units = view.of(method), view.spaces[space], view.units[space]
     values = (metric_sets.points(own, chosen, split) / units).mean(1) * chosen[0].sign
     return np.where(own["comparable"] & own["measured"], values, np.nan)

@@ -12,7 +12,7 @@ from mtk.analysis import Objective, metric_sets
 from mtk.analysis.comparison import _questions, selection
 from mtk.analysis.figures import utility
 from mtk.analysis.reporting import tables
-from mtk.analysis.study_view import mean_units, views
+from mtk.analysis.study_view import views
 
 LOSSES = [Objective(task, "loss", 1) for task in ("left", "right")]
 
@@ -172,11 +172,11 @@ def test_units_of_means_of_relative_losses(tmp_path):
     for run in runs:
         run.extra = said("relative_loss", first={"left": 2.0, "right": 50.0})
     (view,) = views(loaded(tmp_path, runs))
-    np.testing.assert_allclose(mean_units(view, "loss"), [2.0, 50.0])
-    np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
+    np.testing.assert_allclose(view.units["loss"], [2.0, 50.0])
+    np.testing.assert_allclose(view.units["accuracy"], [1.0, 1.0])
     # An error would have the units of each task.
     (view,) = views(loaded(tmp_path / "errors", runs), lower=["accuracy"])
-    assert mean_units(view, "accuracy") is None
+    assert view.units["accuracy"] is None
 
 
 def test_tables_average_relative_losses_in_their_units(tmp_path):
@@ -210,11 +210,11 @@ def test_losses_without_a_common_unit_are_not_averaged(tmp_path):
         manifest["method"]["one_unit"] = False
         path.write_text(json.dumps(manifest))
     (view,) = views(analysis.load(folder))
-    assert mean_units(view, "loss") is None
+    assert view.units["loss"] is None
     for make in (utility.compared, lambda view: tables.equal_compute(view, "loss")):
         with pytest.raises(analysis.UnavailableError):
             make(view)
-    np.testing.assert_allclose(mean_units(view, "accuracy"), [1.0, 1.0])
+    np.testing.assert_allclose(view.units["accuracy"], [1.0, 1.0])
 
 
 def test_constant_metric_is_reported():

@@ -12,7 +12,6 @@ from mtk.analysis.paired_margins import MEAN
 from mtk.analysis.reporting import tables
 from mtk.analysis.reporting.remarks import edges
 from mtk.analysis.reporting.tables import budgets
-from mtk.analysis.study_view import mean_units
 from mtk.comparison.result import Comparison
 from tests.analysis.synthetic import Run, grid, two_stages, write_study
 
@@ -105,4 +104,5 @@ def test_single_task_model_at_the_edge_of_its_grid_is_reported(tmp_path, rates, 
 
 def test_units_of_means_are_cached(view):
     """Every row of a table needs them."""
-    assert mean_units(view, "loss") is mean_units(view, "loss") is not None
+    assert view.units is view.units
+    assert view.units["loss"] is not None

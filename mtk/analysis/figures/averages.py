@@ -9,7 +9,7 @@ from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, panel, style_of
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.run_table import LEARNING_RATE
-from mtk.analysis.study_view import StudyView, in_units, mean_units, means, space_of_means
+from mtk.analysis.study_view import StudyView, in_units, means, space_of_means
 
 _SPLITS = ("validation", "test")
 
@@ -85,4 +85,4 @@ def draw_by_rate(view: StudyView) -> Figure:
 
 
 def _unit(view: StudyView) -> str:
-    return in_units(mean_units(view, space_of_means(view)))
+    return in_units(view.units[space_of_means(view)])

@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 from mtk.analysis import indicators
 from mtk.analysis.figures.style import label, legend_of, line_of, panel
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.study_view import StudyView, in_units, mean_units
+from mtk.analysis.study_view import StudyView, in_units
 
 _EVERY = 10  # Every tenth weighting has a marker.
 
 
 def compared(view: StudyView) -> pd.DataFrame:
-    """Returns each method's result for every weighting of the tasks, in units of `mean_units`.
+    """Returns each method's result for every weighting of the tasks, in its `units`.
 
     Raises:
         UnavailableError: If there are fewer than two methods, or the losses have no common unit.
@@ -20,7 +20,7 @@ def compared(view: StudyView) -> pd.DataFrame:
     space = view.spaces.loss
     if len(view.spaces[space]) < 2:
         raise UnavailableError("there is only one task")
-    units = mean_units(view, space)
+    units = view.units[space]
     if units is None:
         raise UnavailableError("the losses of the tasks have different units")
     named = view.all_candidates(space)
@@ -55,7 +55,7 @@ def draw(view: StudyView) -> Figure:
         style = line_of(method, view.methods) | {"markevery": (number % _EVERY, _EVERY)}
         axis.plot(gaps.index, gaps[method], label=label(method), ms=6, **style)
     axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (remainder: {chosen[1].task})")
-    unit = in_units(mean_units(view, view.spaces.loss))
+    unit = in_units(view.units[view.spaces.loss])
     axis.set_ylabel(
         f"weighted {chosen[0].metric}, test{unit}:\ndistance to the best method (lower is better)"
     )

@@ -16,7 +16,6 @@ from mtk.analysis.select import STATIC, Candidates
 from mtk.analysis.study_view import (
     StudyView,
     in_units,
-    mean_units,
     means,
     search_curves,
     space_of_means,
@@ -107,7 +106,7 @@ def models(views: Sequence[StudyView]) -> pd.DataFrame:
 def averages_of(view: StudyView) -> pd.DataFrame:
     """Returns each method's best mean over tasks, on test and on validation (Table 3)."""
     rows, space = [], space_of_means(view)
-    sign, units = view.spaces[space][0].sign, mean_units(view, space)
+    sign, units = view.spaces[space][0].sign, view.units[space]
     for method in view.labels:
         validation, test = (means(view, method, s) for s in ("validation", "test"))
         if np.isfinite(validation).any():
@@ -198,7 +197,7 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     A search tries configurations in random order and keeps the best mean over tasks on validation;
     its result is that model's mean on test, averaged over orders. Only the first stage is used.
     """
-    chosen, units = view.spaces[space], mean_units(view, space)
+    chosen, units = view.spaces[space], view.units[space]
     if units is None or len({objective.metric for objective in chosen}) > 1:
         raise UnavailableError("the tasks share no metric that can be averaged")
     curves, sign = search_curves(view, space, units), chosen[0].sign
@@ -324,7 +323,7 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     Raises:
         UnavailableError: If no configuration was run with two seeds, or nothing varies.
     """
-    units = mean_units(view, space)
+    units = view.units[space]
     if units is None:
         raise UnavailableError("the metrics of the tasks have different units")
     runs = view.table[
@@ -376,7 +375,7 @@ def improvement_table(view: StudyView, compared: Comparison) -> pd.DataFrame:
     equal = np.flatnonzero(np.ptp(weights, axis=1) < 1e-6)
     if not len(equal):
         raise UnavailableError("no static model with equal weights was measured")
-    units = mean_units(view, compared.space)
+    units = view.units[compared.space]
     units = widths(static.values.mean(1)) if units is None else units
     baseline = (static.values[equal[0]] / units).mean(1)
     generator = np.random.default_rng(0)
