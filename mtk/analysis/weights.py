@@ -38,6 +38,12 @@ def static_weights(row: Mapping[Any, Any]) -> dict[str, float] | None:
     return {task: weight / total for task, weight in named.items()} if total > 0 else None
 
 
+def shares_of(rows: pd.DataFrame, task: str) -> np.ndarray:
+    """Returns `(N,)`, the fixed weight of a task in each row; NaN if unknown."""
+    found = [static_weights(row) or {} for row in rows.to_dict("records")]
+    return np.array([weights.get(task, np.nan) for weights in found], float)
+
+
 def weights_over_time(run_dir: str | Path, name: str = "weight") -> pd.DataFrame:
     """Returns the task weights of a run, with a row per evaluation and a column per task.
 

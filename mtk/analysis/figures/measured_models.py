@@ -12,7 +12,7 @@ from mtk.analysis.fronts import non_dominated
 from mtk.analysis.measure import Measured
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
-from mtk.analysis.weights import static_weights
+from mtk.analysis.weights import shares_of
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def _of_method(
         found = measured.models[method].values
         points, errors = found.mean(1), _half_intervals(found, measured)
     rest = np.setdiff1d(np.flatnonzero(own["comparable"].to_numpy(bool) & known), rows)
-    weights = [static_weights(row) or {} for row in own.iloc[rows].to_dict("records")]
-    first = np.array([w.get(chosen[0].task, np.nan) for w in weights], float)
+    first = shares_of(own.iloc[rows], chosen[0].task)
     return Shown(points * signs, errors, values[rest] * signs, first)
 
 

@@ -14,7 +14,7 @@ from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.run_table import LEARNING_RATE, WEIGHT_DECAY
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
-from mtk.analysis.weights import static_weights
+from mtk.analysis.weights import shares_of
 from mtk.display import significant
 
 _COLORS = mpl.colormaps["viridis"]
@@ -30,9 +30,8 @@ def mixtures(view: StudyView) -> dict[float, pd.DataFrame]:
     if len(view.tasks) != 2 or "loss" not in view.spaces:
         raise UnavailableError(f"only for two tasks; this study has {len(view.tasks)}")
     own = view.first_stage.of(STATIC)[lambda t: t["comparable"]]
-    first = view.tasks[0]
-    shares = [(static_weights(row) or {}).get(first, np.nan) for row in own.to_dict("records")]
-    groups = {significant(share): rows for share, rows in own.groupby(np.array(shares, float))}
+    shares = shares_of(own, view.tasks[0])
+    groups = {significant(share): rows for share, rows in own.groupby(shares)}
     if len(groups) < 2:
         raise UnavailableError(
             "the runs did not record their static weights, or there is only one static weighting"
