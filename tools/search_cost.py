@@ -32,8 +32,7 @@ from pathlib import Path
 import numpy as np
 from search_grids import RATE, Grid, made_up, of_study, of_table, same
 
-from mtk.analysis.indicators import hypervolume_of, reference
-from mtk.analysis.margins import widths
+from mtk.analysis.indicators import hypervolume_of, scale_and_reference
 from mtk.analysis.select import Candidates
 from mtk.search import Bisection, Front, Optuna, Random, Sampler, Sobol, Space, TwoStage
 from mtk.search.halving import Halving
@@ -155,7 +154,7 @@ def expected_known(grid: Grid, runs: int) -> float:
 
 def _best(models: Candidates, runs: int) -> np.ndarray:
     """Returns which models `(N,)` are taken, each of them the one that adds most."""
-    scale, corner = widths(models.test[models.selected]), reference(models)
+    scale, corner = scale_and_reference(models.front)
     taken = np.zeros(len(models), bool)
     for _ in range(min(runs, len(models))):
         added = np.eye(len(models), dtype=bool)[~taken] | taken
@@ -165,7 +164,7 @@ def _best(models: Candidates, runs: int) -> np.ndarray:
 
 def _share(models: Candidates, chosen: np.ndarray) -> float:
     """Returns the hypervolume of some models as a share of that of all."""
-    scale, corner = widths(models.test[models.selected]), reference(models)
+    scale, corner = scale_and_reference(models.front)
     reached = hypervolume_of(models[chosen], corner, scale) if chosen.any() else 0.0
     return reached / hypervolume_of(models, corner, scale)
 

@@ -29,8 +29,7 @@ from search_grids import RATE, of_study
 
 from mtk import search, study, tf_logging
 from mtk.analysis import load
-from mtk.analysis.indicators import hypervolume_of, reference
-from mtk.analysis.margins import widths
+from mtk.analysis.indicators import hypervolume_of, scale_and_reference
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SAMPLERS = {"TwoStage": search.TwoStage, "Sobol": search.Sobol, "Random": search.Random}
@@ -184,7 +183,7 @@ def train(
 def reached(grid: Path, searched: Path) -> tuple[float, float]:
     """Returns the shares of the grid's hypervolume and of its CPU seconds."""
     whole, part = of_study(str(grid)).models, of_study(str(searched)).models
-    corner, scale = reference(whole), widths(whole.test[whole.selected])
+    scale, corner = scale_and_reference(whole.front)
     volumes = [hypervolume_of(models, corner, scale) for models in (part, whole)]
     seconds = [float(load(folder)["cpu_seconds"].sum()) for folder in (searched, grid)]
     return volumes[0] / volumes[1], seconds[0] / seconds[1]

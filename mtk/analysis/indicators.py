@@ -42,8 +42,7 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
             f"The reference point must have a finite value for each of the {points.shape[1]} "
             f"objectives. Received: {reference}"
         )
-    inside = points[(points < reference).all(1)]
-    return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
+    return float(moocore.hypervolume(points, ref=reference))
 
 
 def additive_epsilon(points: np.ndarray, reference: np.ndarray) -> float:
@@ -152,7 +151,7 @@ def equal_budget(method: Candidates, static: Candidates) -> EqualBudget:
         static: The static weightings.
     """
     size = min(len(method), len(static))
-    scale, corner = widths(static.test[static.selected]), reference(static)
+    scale, corner = scale_and_reference(static.front)
     own, other = (
         np.array([hypervolume_of(m[drawn], corner, scale) for drawn in _sub_grids(len(m), size)])
         for m in (method, static)
@@ -169,14 +168,15 @@ def _sub_grids(number: int, size: int) -> list[np.ndarray]:
     return [generator.permutation(number)[:size] for _ in range(_DRAWS)]
 
 
-def reference(static: Candidates) -> np.ndarray:
-    """Returns the reference point `(K,)`: a tenth of the static front's width behind that front."""
-    return static.test[static.selected].max(0) + 0.1 * widths(static.test[static.selected])
+def scale_and_reference(front: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a front's width `(K,)`, and the reference point a tenth of it behind the front."""
+    scale = widths(front)
+    return scale, front.max(0) + 0.1 * scale
 
 
 def hypervolume_of(models: Candidates, corner: np.ndarray, scale: np.ndarray) -> float:
     """Returns the test hypervolume of the models that validation selects."""
-    return hypervolume(models.test[models.selected] / scale, corner / scale)
+    return hypervolume(models.front / scale, corner / scale)
 
 
 def search_curve(models: Candidates, cost: float) -> pd.DataFrame:

@@ -109,6 +109,11 @@ class Candidates:
         """Positions of the models that are not dominated on validation."""
         return np.flatnonzero(non_dominated(self.validation))
 
+    @property
+    def front(self) -> np.ndarray:
+        """`(M, K)`, test values of the models that are not dominated on validation."""
+        return self.test[self.selected]
+
     def average(self, scale: np.ndarray) -> "Candidates":
         """Returns the same models with the mean over tasks, in units of `scale` `(K,)`."""
         return replace(

@@ -8,8 +8,7 @@ import pytest
 from mtk import analysis
 from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.figures import hypervolume
-from mtk.analysis.indicators import hypervolume_of, reference
-from mtk.analysis.margins import widths
+from mtk.analysis.indicators import hypervolume_of, scale_and_reference
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.reporting import figure_list, remarks, tables
 from mtk.analysis.select import STATIC
@@ -62,7 +61,7 @@ def test_curve_counts_the_time_of_all_runs_and_ends_at_one(searched):
     names = view.of(STATIC)["configuration"].to_numpy()[models.rows]
     weights = [float(name.split("'left': ")[1].split(",")[0]) for name in names]
     first = [weights.index(weight) for weight in WEIGHTS[:3]]
-    scale, corner = widths(models.test[models.selected]), reference(models)
+    scale, corner = scale_and_reference(models.front)
     expected = hypervolume_of(models[np.array(first)], corner, scale)
     expected /= hypervolume_of(models, corner, scale)
     assert curve["hypervolume"].iloc[2] == pytest.approx(expected)

@@ -5,8 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtk.analysis.figures.style import STATIC_COLOR, panel
-from mtk.analysis.indicators import hypervolume_of, reference
-from mtk.analysis.margins import widths
+from mtk.analysis.indicators import hypervolume_of, scale_and_reference
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import candidates
 from mtk.analysis.study_view import StudyView
@@ -45,7 +44,7 @@ def table(view: StudyView) -> pd.DataFrame:
     times = spent.reindex(pd.MultiIndex.from_frame(own)).to_numpy(float)
     order = np.argsort(times, kind="stable")
     order = order[np.isfinite(times[order])]
-    scale, corner = widths(models.test[models.selected]), reference(models)
+    scale, corner = scale_and_reference(models.front)
     volumes = [hypervolume_of(models[order[: n + 1]], corner, scale) for n in range(len(order))]
     whole = hypervolume_of(models, corner, scale)
     return pd.DataFrame({"cpu_seconds": times[order], "hypervolume": np.array(volumes) / whole})

@@ -17,7 +17,7 @@ def table(view: StudyView) -> pd.DataFrame:
     """
     space = view.spaces.loss
     static = view.first_stage.candidates(STATIC, space)
-    scale = widths(static.test[static.selected]) if len(static) else np.ones(1)
+    scale = widths(static.front) if len(static) else np.ones(1)
     curves = pd.concat(search_curves(view, space, scale), names=["method", "tried"])
     return curves.droplevel("tried").reset_index()
 

@@ -21,7 +21,7 @@ def draw(views: Sequence[StudyView]) -> Figure:
         raise UnavailableError(f"only for two tasks; these studies have {len(losses)}")
     drawn, axis = panel(6.6, 4.8)
     for number, (size, models) in enumerate(found.items()):
-        points = models.test[models.selected]
+        points = models.front
         front = points[fronts.non_dominated(points)]
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         axis.step(*front[np.argsort(front[:, 0])].T, where="post", color=color, lw=1.2)

@@ -8,11 +8,11 @@ import pandas as pd
 
 from mtk.analysis import comparison, fronts, indicators, metric_sets, run_table
 from mtk.analysis.comparison import Comparison
-from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget, reference
+from mtk.analysis.indicators import MOST_TASKS, delta_m, equal_budget
 from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import MEASURE, SPLITS
-from mtk.analysis.select import STATIC, Candidates
+from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import (
     StudyView,
     in_units,
@@ -154,17 +154,17 @@ def indicator_table(
     static = view.candidates(STATIC, space)
     if not 2 <= len(chosen) <= MOST_TASKS or not len(static):
         raise UnavailableError("needs static weights and two to five tasks")
-    unit, known = static, comparison.static_models(compared)
-    if space in known:
-        points = known[space].values.mean(1)
-        unit = Candidates(points, points, np.arange(len(points)))
-    scale, corner = widths(unit.test[unit.selected]), reference(unit)
-    front, baseline = static.test[static.selected] / scale, first.candidates(STATIC, space)
+    measured, judged = comparison.static_models(compared), static.front
+    if space in measured:
+        judged = measured[space].values.mean(1)
+        judged = judged[fronts.non_dominated(judged)]
+    scale, corner = indicators.scale_and_reference(judged)
+    front, baseline = static.front / scale, first.candidates(STATIC, space)
     named = view.all_candidates(space)
     ideal = np.min([(own.test / scale).min(0) for own in named.values()], axis=0)
     rows = []
     for name, own in named.items():
-        points = own.test[own.selected] / scale
+        points = own.front / scale
         searched = first.candidates(name, space)
         row = {
             "method": name,
