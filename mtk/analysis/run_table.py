@@ -62,14 +62,12 @@ def sizes(table: pd.DataFrame) -> list[str | None]:
 
 
 def _in_words(values: pd.DataFrame) -> list[str]:
-    columns = {name: list(values[name]) for name in values}
+    names = ["" if name == "size" else name.rpartition(".")[2] for name in values]
+    # Before pandas 3, a table without columns has no `records`.
+    rows = [zip(names, row[1:], strict=True) for row in values.itertuples(name=None)]
     return [
-        ", ".join(
-            f"{'' if name == 'size' else name.rpartition('.')[2]} {_plain(column[i])}".strip()
-            for name, column in columns.items()
-            if pd.notna(column[i])
-        )
-        for i in range(len(values))  # Before pandas 3, a table without columns has no `records`.
+        ", ".join(f"{name} {_plain(value)}".strip() for name, value in row if pd.notna(value))
+        for row in rows
     ]
 
 
@@ -122,8 +120,5 @@ def _by_stage(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Returns the metrics, with NaN for those that the other stage provides."""
     fresh = (runs["stage"] == MEASURE) & runs["seeds"].astype(bool)
     measured = fresh.groupby([runs[name] for name in _KEY], dropna=False).transform("any")
-    values = runs[metrics].copy()
-    for name in metrics:
-        selecting = name.startswith("validation/")
-        values[name] = values[name].mask(fresh if selecting else measured & ~fresh)
-    return values
+    other = [fresh if name.startswith("validation/") else measured & ~fresh for name in metrics]
+    return runs[metrics].mask(np.stack(other, axis=1)) if metrics else runs[metrics]
