@@ -30,7 +30,7 @@ def draw(view: StudyView) -> Figure:
     if not every:
         raise UnavailableError("no method has comparable runs")
     values = np.hstack(list(every.values()))
-    limits = near(values, objective.sign, np.stack(list(best.values())))
+    limits = near(values, objective.sign, list(best.values()))
     title = f"{view.title}: all configurations; large: the best on validation among those measured"
     drawn = figure(11, 1.6 + 0.42 * len(every), title)
     axes = drawn.subplots(1, 2, sharey=True, sharex=True)
@@ -42,7 +42,7 @@ def draw(view: StudyView) -> Figure:
             axis.plot(best[name][number], row, ms=9, mec="black", mew=0.8, **style)
         what = f"mean {objective.metric} over {len(view.tasks)} tasks{_unit(view)}"
         axis.set_xlabel(f"{what} ({objective.direction})")
-        axis.set_title(split + outside(values[number], np.array(limits)))
+        axis.set_title(split + outside(values[number], limits))
         axis.set_yticks(range(len(every)), list(every))
     axes[0].set_xlim(limits)
     axes[0].invert_yaxis()
@@ -75,7 +75,7 @@ def draw_by_rate(view: StudyView) -> Figure:
     if not len(values):
         raise UnavailableError("no method has comparable runs")
     axis.set_ylim(limits := near(values, objective.sign))
-    axis.set_title(f"test{outside(values, np.array(limits))}")
+    axis.set_title(f"test{outside(values, limits)}")
     hyperparameters.set_scale(axis, "x", rates.dropna().to_numpy())
     axis.set_xlabel("learning rate")
     said = f"mean {objective.metric} over tasks, test{_unit(view)}"

@@ -1,13 +1,14 @@
 """Axis limits that are robust to a few bad runs."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # The axis extends `_TIMES` the range of the best quarter beyond that quarter.
 _QUARTER, _TIMES = 0.25, 4.0
 MARGIN = 0.06
 
 
-def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tuple[float, float]:
+def near(values: ArrayLike, sign: int, shown: ArrayLike = ()) -> tuple[float, float]:
     """Returns the limits of an axis that contain all values except far worse ones.
 
     A run that diverges, or nearly does, can be worse by any amount, so only the worse end is cut:
@@ -19,10 +20,7 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tupl
         sign: 1 if lower is better, -1 if higher is better.
         shown: Values that must be visible.
     """
-    own, kept = (
-        sign * each[np.isfinite(each)]
-        for each in (np.ravel(values), np.ravel([] if shown is None else shown))
-    )
+    own, kept = (sign * each[np.isfinite(each)] for each in map(np.ravel, (values, shown)))
     if not len(own):
         own = kept if len(kept) else np.array([0.0, 1.0])
     best, quarter = own.min(), np.quantile(own, _QUARTER)
@@ -34,7 +32,7 @@ def near(values: np.ndarray, sign: int, shown: np.ndarray | None = None) -> tupl
     return float(low - away), float(high + away)
 
 
-def outside(points: np.ndarray, limits: np.ndarray) -> str:
+def outside(points: np.ndarray, limits: ArrayLike) -> str:
     """Returns a note for the title if any points, `(N,)` or `(N, K)`, lie beyond the limits.
 
     Points that are not finite are ignored.

@@ -68,4 +68,4 @@ def _panel(axis: Axes, view: StudyView, parameter: str, objective: Objective) ->
     axis.set_ylabel(axis_label(objective))
     reached = view.found.loc[view.found["comparable"], objective.column("test")].to_numpy(float)
     axis.set_ylim(limits := near(reached, objective.sign))
-    axis.set_title(outside(reached, np.array(limits)).strip())
+    axis.set_title(outside(reached, limits).strip())
