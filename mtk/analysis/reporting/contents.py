@@ -1,7 +1,7 @@
 """The contents of a report, in order."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -87,15 +87,18 @@ class Section:
             found.setdefault(reason, []).append(title)
         return found
 
-    def draw(self, entry: Entry, *drawn_from: object) -> list[RenderedFigure]:
-        """Returns a rendered figure, or none, in which case the reason is kept."""
-        try:
-            with styled():
-                narrow = entry.narrow and entry.narrow(*drawn_from)
-                return [render(self._file(entry.name), entry, entry.draw(*drawn_from), narrow)]
-        except UnavailableError as reason:
-            self.skipped[entry.title] = str(reason)
-            return []
+    def draw(self, entries: Iterable[Entry], *drawn_from: object) -> list[RenderedFigure]:
+        """Returns the rendered figures; the reasons for missing ones are kept."""
+        found = []
+        for entry in entries:
+            try:
+                with styled():
+                    narrow = entry.narrow and entry.narrow(*drawn_from)
+                    name = self._file(entry.name)
+                    found.append(render(name, entry, entry.draw(*drawn_from), narrow))
+            except UnavailableError as reason:
+                self.skipped[entry.title] = str(reason)
+        return found
 
     def tabulate(self, title: str, make: Callable[..., pd.DataFrame], *made_from: object) -> None:
         """Adds a table, or the reason why it is missing."""
@@ -162,7 +165,7 @@ def collect(
             section.tabulate(title, found.copy)
     section.tabulate("Data", tables.sources, views)
     section.tabulate("Models and speed", tables.models, views)
-    section.figures = [f for entry in figure_list.OVER_STUDIES for f in section.draw(entry, views)]
+    section.figures = section.draw(figure_list.OVER_STUDIES, views)
     return Contents(table, [*studies, section])
 
 
@@ -182,10 +185,8 @@ def _study(
         section.tabulate(VALIDATION, tables.configurations, view)
         return section
     asked = section.questions = comparison.comparisons(view, delta)
-    section.forest = next(iter(section.draw(figure_list.FOREST, view, asked)), None)
-    entries = [*figure_list.of_a_study(view), *others]
-    drawn = (section.draw(entry, view, asked) for entry in entries)
-    section.figures = [figure for figures in drawn for figure in figures]
+    section.forest = next(iter(section.draw([figure_list.FOREST], view, asked)), None)
+    section.figures = section.draw([*figure_list.of_a_study(view), *others], view, asked)
     for question in asked:
         title = f"Verdict on the {question.title}"
         section.tabulate(title, comparison.verdict_table, view, question)
