@@ -247,8 +247,8 @@ def selection(view: StudyView, space: str) -> str:
     losses = monitors <= {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
     by, models = "the losses" if losses else ", ".join(sorted(monitors)), "models"
     but = f", not by {space}"
-    if space in ("loss", view.spaces.loss) or view.first_stage is view:
-        if losses and space in ("loss", view.spaces.loss):
+    if space not in view.spaces.others or view.first_stage is view:
+        if losses and space not in view.spaces.others:
             return ""
         models = "static weightings and their hyperparameters"
     elif not losses:

@@ -78,10 +78,9 @@ def _losses(view: StudyView) -> list[tuple[str, str]]:
 
 
 def _others(view: StudyView) -> list[str]:
-    others = [name for name in view.spaces if name not in ("loss", view.spaces.loss)]
-    if not others:
+    if not view.spaces.others:
         raise UnavailableError("the tasks have no metric other than the loss")
-    return others
+    return view.spaces.others
 
 
 def _loss_and_metric(view: StudyView) -> list[tuple[str, str]]:

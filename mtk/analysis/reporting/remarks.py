@@ -108,7 +108,7 @@ def _not_measured(view: StudyView) -> Iterator[str]:
     """Yields how many models per method a metric selects that were not measured."""
     if view.first_stage is view:
         return
-    for space in (name for name in view.spaces if name not in ("loss", view.spaces.loss)):
+    for space in view.spaces.others:
         of = []
         for method, models in view.first_stage.all_candidates(space).items():
             names = view.first_stage.of(method)["configuration"].iloc[models.rows[models.selected]]
