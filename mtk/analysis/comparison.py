@@ -111,14 +111,10 @@ def selected(view: StudyView, space: str) -> pd.DataFrame:
         view: The study.
         space: Name of the set of objectives.
     """
-    varied = run_table.varying(view.found)
-    parts = []
-    for method in view.labels:
-        models, own = view.candidates(method, space), view.of(method)
-        rows = own.iloc[models.rows[models.selected]]
-        columns = [o.column(s) for s in ("validation", "test", "train") for o in view.spaces[space]]
-        parts.append(rows.reindex(columns=["method", *varied, "seeds", *columns]))
-    return pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
+    metrics = [o.column(s) for s in ("validation", "test", "train") for o in view.spaces[space]]
+    columns = ["method", *run_table.varying(view.found), "seeds", *metrics]
+    found = pd.concat([view.selected(m, space) for m in view.labels], ignore_index=True)
+    return found.reindex(columns=columns).dropna(axis=1, how="all")
 
 
 def verdicts(view: StudyView) -> pd.DataFrame:

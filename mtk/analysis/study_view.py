@@ -97,6 +97,11 @@ class StudyView:
         """
         return candidates(self.of(method), self.spaces[space])
 
+    def selected(self, method: str, space: str) -> pd.DataFrame:
+        """Returns the configurations among `candidates` that validation selects."""
+        models = self.candidates(method, space)
+        return self.of(method).iloc[models.rows[models.selected]]
+
     def all_candidates(self, space: str) -> dict[str, Candidates]:
         """Returns the candidates of static weights and of each method, if they have any."""
         found = {name: self.candidates(name, space) for name in self.labels}

@@ -110,8 +110,8 @@ def _not_measured(view: StudyView) -> Iterator[str]:
         return
     for space in view.spaces.others:
         of = []
-        for method, models in view.first_stage.all_candidates(space).items():
-            names = view.first_stage.of(method)["configuration"].iloc[models.rows[models.selected]]
+        for method in view.labels:
+            names = view.first_stage.selected(method, space)["configuration"]
             known = view.of(method)[lambda t: t["measured"]]["configuration"]
             if lacking := len({*names} - {*known}):
                 of.append(f"{method} {lacking}")
