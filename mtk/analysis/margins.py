@@ -209,12 +209,15 @@ def hinge(points: np.ndarray, close: float) -> Hinge | None:
         points: `(N, K)`; lower is better.
         close: Largest change that counts as small, in widths of the front.
     """
-    width, front = widths(points), points[non_dominated(points)]
+    width, front = widths(points), _front(points)
     found = []
-    for number, point in enumerate(points if len(points) > 2 else []):
+    # Without a width in a task there are no margins.
+    usable = len(points) > 2 and has_width(points).all()
+    for number, point in enumerate(points if usable else []):
         rest = np.delete(points, number, axis=0)
         amount = float(((rest - point) / width).max(1).min())
-        changed = widths(rest) if amount > 0 else np.ptp(np.vstack([front, point]), axis=0)
+        with_it = front | (np.arange(len(points)) == number)
+        changed = widths(rest) if amount > 0 else _widths(points, with_it)
         change = float(np.maximum(changed / width, width / changed).max())
         if abs(amount) <= close and change >= _HINGE:
             found.append((change, Hinge(number, amount, changed)))
@@ -226,11 +229,17 @@ def widths(points: np.ndarray) -> np.ndarray:
 
     If there is only one such point, the range of all points; 1 if that is zero: see `has_width`.
     """
-    rounded = _rounded(points)
-    front = non_dominated(rounded)
-    spread = np.where(
-        np.ptp(rounded[front], axis=0) > 0, np.ptp(points[front], axis=0), np.ptp(points, axis=0)
-    )
+    return _widths(points, _front(points))
+
+
+def _front(points: np.ndarray) -> np.ndarray:
+    return non_dominated(_rounded(points))
+
+
+def _widths(points: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """Returns `widths` if the points marked in `front` were the non-dominated ones."""
+    has_range = np.ptp(_rounded(points)[front], axis=0) > 0
+    spread = np.where(has_range, np.ptp(points[front], axis=0), np.ptp(points, axis=0))
     return np.where(has_width(points), spread, 1.0)
 
 

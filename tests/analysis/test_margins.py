@@ -188,3 +188,11 @@ def test_hinge_detects_an_end_that_is_barely_dominated_or_not(away):
     assert hinge(points, close=0.001) is None
     assert hinge(STEADY, close=0.01) is None
     assert hinge(np.vstack([STEADY, [0.9, 0.9]]), close=0.05) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_hinge_of_tied_models_has_no_zero_width():
+    """A metric may be the same in all models, or in two of which one is on the front."""
+    assert hinge(np.array([[1.0, 0.1], [1.0, 0.5], [1.0, 0.9]]), close=0.05) is None
+    found = hinge(np.array([[0.0, 0.0], [0.0, 0.5], [1.0, 1.0]]), close=0.05)
+    assert found.width.tolist() == [1.0, 0.5]
