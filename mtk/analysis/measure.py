@@ -121,7 +121,7 @@ def _deviations(
     known = staged.drop_duplicates(_RUN).set_index(_RUN)["examples"]
     found = {label: list(known.reindex(own)) for label, own in keys.items()}
     every = [each for own in found.values() for each in own]
-    names = [f"{objective.task}/{objective.metric}" for objective in objectives]
+    names = [objective.name for objective in objectives]
     alone = "The intervals cover the variation between seeds only, not that of a finite test set"
     if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
         of = f"{len(every)} runs that are compared on test"
@@ -179,11 +179,11 @@ def _other_seeds(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Returns the selected models at the seeds that did not select, if stages are unknown."""
     finished = runs[runs["status"] == "finished"]
-    numbers = finished.drop_duplicates(_RUN)["seed"].value_counts()
-    if not len(numbers):
+    seeds = finished.drop_duplicates(_RUN)["seed"].dropna()
+    if seeds.empty:
         return finished, ["No run has finished."]
     # The seed with the most runs; the smallest one if several have as many.
-    first = min(numbers.index[numbers == numbers.max()])
+    first = seeds.mode().min()
     chosen = select(finished[finished["seed"] == first], objectives)
     keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
     own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
@@ -192,7 +192,7 @@ def _other_seeds(
         "The study has no run of its second stage yet" if began else "The study has no second stage"
     )
     said = f"{why}: the runs with seed {first:g} select, and"
-    if len(numbers) == 1:
+    if seeds.nunique() == 1:
         same = "the same runs are compared on test, with one seed and so without an interval."
         return own, [f"{said} {same}"]
     return own[own["seed"] != first], [f"{said} the runs with other seeds are compared."]
@@ -247,7 +247,7 @@ class GroupedExamples(NamedTuple):
 
     def of(self, objectives: Sequence[Objective]) -> np.ndarray | None:
         """Returns deviations `(GROUPS, K)` of values to minimize; None if one is not known."""
-        names = [f"{o.task}/{o.metric}" for o in objectives]
+        names = [objective.name for objective in objectives]
         if any(name not in self.deviations for name in names):
             return None
         signs = [objective.sign for objective in objectives]

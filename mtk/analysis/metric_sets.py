@@ -39,8 +39,13 @@ class Objective:
     metric: str
     sign: int
 
+    @property
+    def name(self) -> str:
+        """`<task>/<metric>`."""
+        return f"{self.task}/{self.metric}"
+
     def column(self, split: str) -> str:
-        return f"{split}/{self.task}/{self.metric}"
+        return f"{split}/{self.name}"
 
     @property
     def direction(self) -> str:
