@@ -73,7 +73,7 @@ class Error(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Largest margin of a static weighting over the others; NaN if none can be held out."""
+    """Largest margin of a static weighting over the others, inside the front and anywhere."""
 
     inside: float
     anywhere: float
@@ -83,7 +83,7 @@ class PairedMargins:
     """Margins of means over seeds, in widths of the front.
 
     Args:
-        static: The static models, one for each weighting.
+        static: The static models, one for each weighting; at least two, which differ in each task.
         methods: Each method's models, at the same seeds.
         question: One of those that `asked` returns.
         units: `(K,)`, units of the tasks for the mean; by default the widths of the front.
@@ -120,7 +120,7 @@ class PairedMargins:
         moved = None if seed is None else [each[:, seed] for each in (self.static, *self.methods)]
         static, methods = self._means(moved)
         found = self._of_methods(static, methods)
-        for number in range(len(static) if len(static) > 1 else 0):
+        for number in range(len(static)):
             rest = np.arange(len(static)) != number
             found.append(self._against(static, rest)(static[~rest]))
         return found
@@ -279,8 +279,6 @@ def held_out(
         delta: Largest margin that is negligible.
     """
     _, num_seeds, num_tasks = shape
-    if not held:
-        return HeldOut(np.nan, np.nan)
     amounts = np.concatenate([own.amount for own in held])
     inside = np.concatenate([own.inside for own in held])
     chosen = inside if inside.any() else ~inside

@@ -135,8 +135,7 @@ def _verdict(
     margin, outside = float(own.amount[best]), not own.inside[best]
     bar = held.anywhere if outside else held.inside
     lows, highs = low.max(0), high.max(0)
-    # An answer for each number of seeds. If no static weighting can be held out, the bar is NaN and
-    # never exceeded.
+    # An answer for each number of seeds.
     choices = [(lows >= -delta) & (highs <= delta), lows > bar, highs < 0]
     answers = np.select(choices, [EQUIVALENT, BETTER, WORSE], UNDECIDED)
     decided = np.flatnonzero(answers != UNDECIDED)
@@ -147,8 +146,6 @@ def _verdict(
         reason = (
             "nothing varies between seeds, for example because a metric is the same in all runs"
         )
-    elif np.isnan(bar):
-        reason = "too few static weightings to hold one out: add more"
     elif len(decided):
         reason = (
             ("the model lies beyond the outermost static weighting, so its margin is extrapolated")

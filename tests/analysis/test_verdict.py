@@ -345,3 +345,15 @@ def test_single_static_weighting_has_no_width(question):
         assert np.isnan([said.margin, said.low, said.high]).all()
         assert words(said) == f"Undecided: {said.reason}."
         assert "one static weighting is not enough" in said.reason
+
+
+@pytest.mark.parametrize("question", [FRONT, MEAN])
+def test_seeds_that_change_nothing_give_no_interval(question):
+    """For example, if a workload ignores its seed."""
+    static, own = (
+        np.repeat(np.array(values)[:, None], 4, axis=1)
+        for values in ([[0.0, 1.0], [1.0, 0.0]], [[0.4, 0.4]])
+    )
+    (found,) = judged(static, None, {"m": own}, question).values()
+    assert (found.answer, found.seeds) == ("undecided", 4)
+    assert "nothing varies between seeds" in found.reason
