@@ -28,7 +28,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     """
     runs = view.runs(STATIC)
     diverged = runs.loc[runs["status"] == "diverged", "configuration"]
-    finished = runs[runs["status"] == "finished"]
+    finished = metric_sets.finished(runs)
     if runs.empty:
         return ""
     if finished.empty:

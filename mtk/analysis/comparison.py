@@ -92,7 +92,7 @@ def _questions(spaces: MetricSets) -> dict[str, float]:
 def _runs(view: StudyView) -> pd.DataFrame:
     """Returns the runs to compare, in the form that `measured` takes."""
     runs = view.table[view.table["role"].isin(["baseline", "method", "replay"])]
-    finished = runs[runs["status"] == "finished"]
+    finished = metric_sets.finished(runs)
     values = metric_sets.selected_values(finished)
     weights = [static_weights(row) for row in runs.to_dict("records")]
     return runs.assign(

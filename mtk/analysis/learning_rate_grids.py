@@ -70,7 +70,7 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
             complete, or no configuration was run with at least three seeds.
     """
     table = checked(table)
-    own = table[(table["method"] == method) & (table["status"] == "finished")].sort_values("seed")
+    own = metric_sets.finished(table[table["method"] == method]).sort_values("seed")
     # A schedule is a string and has no place in a grid.
     own = own.reindex(columns=[*dict.fromkeys([*own, LEARNING_RATE])])
     own = own[pd.to_numeric(own[LEARNING_RATE], errors="coerce") > 0]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mtk import example_values, records
 from mtk.analysis import plain_text
-from mtk.analysis.metric_sets import Objective, points
+from mtk.analysis.metric_sets import Objective, finished, points
 from mtk.analysis.schema import MEASURE, SELECT
 from mtk.analysis.select import STATIC, best_of_each, select, weighting
 from mtk.example_values import ExampleValues
@@ -178,13 +178,13 @@ def _other_seeds(
     runs: pd.DataFrame, objectives: Sequence[Objective]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Returns the selected models at the seeds that did not select, if stages are unknown."""
-    finished = runs[runs["status"] == "finished"]
-    seeds = finished.drop_duplicates(_RUN)["seed"].dropna()
+    ended = finished(runs)
+    seeds = ended.drop_duplicates(_RUN)["seed"].dropna()
     if seeds.empty:
-        return finished, ["No run has finished."]
+        return ended, ["No run has finished."]
     # The seed with the most runs; the smallest one if several have as many.
     first = seeds.mode().min()
-    chosen = select(finished[finished["seed"] == first], objectives)
+    chosen = select(ended[ended["seed"] == first], objectives)
     keys = pd.MultiIndex.from_frame(chosen[["label", "configuration"]])
     own = runs[pd.MultiIndex.from_frame(runs[["label", "configuration"]]).isin(keys)]
     began = (runs["stage"] == SELECT).any()

@@ -220,11 +220,11 @@ def constant(runs: pd.DataFrame) -> Iterator[str]:
 
     An example is an AUC, which is zero if the split has no positive example.
     """
-    finished = runs[runs["status"] == "finished"]
-    for column in compared(runs) if len(finished) > 1 else ():
+    ended = finished(runs)
+    for column in compared(runs) if len(ended) > 1 else ():
         split, task, name = column.split("/", 2)
-        if split == "test" and finished[column].nunique() == 1:
-            value = finished[column].dropna().iloc[0]
+        if split == "test" and ended[column].nunique() == 1:
+            value = ended[column].dropna().iloc[0]
             yield (
                 f"The metric {name} of {task!r} is {value:g} on the test split in all runs, so "
                 "it cannot distinguish them. Check that this split has enough examples of every "
@@ -236,6 +236,11 @@ def is_sealed(runs: pd.DataFrame) -> bool:
     """Whether the test split of all finished runs is sealed, so that only validation is known."""
     ended = _ended(runs)
     return "sealed" in runs and len(ended) > 0 and bool(ended["sealed"].eq(True).all())
+
+
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the finished runs; incomplete ones are left out."""
+    return runs[runs["status"] == "finished"]
 
 
 def _ended(runs: pd.DataFrame) -> pd.DataFrame:

@@ -56,7 +56,7 @@ class StudyView:
         its unit. This also holds for other errors next to such losses, since they have the units of
         the tasks.
         """
-        finished, losses = self.table[self.table["status"] == "finished"], self.spaces.get("loss")
+        finished, losses = metric_sets.finished(self.table), self.spaces.get("loss")
         relative = metric_sets.loss_units(finished, losses) if losses else None
         different = finished.get("one_unit", pd.Series()).eq(False).any()
         found: dict[str, np.ndarray | None] = {}
@@ -176,7 +176,7 @@ def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, p
         raise UnavailableError("there are no static weights to compare with")
     runs = {name: view.runs(name) for name in named}
     # Runs that stopped early have not cost a whole run.
-    costs = {n: own.loc[own["status"] == "finished", "cost"].median() for n, own in runs.items()}
+    costs = {n: metric_sets.finished(own)["cost"].median() for n, own in runs.items()}
     if not (unit := costs[STATIC]) > 0:
         raise UnavailableError("no throughput was recorded and no costs were given")
     return {

@@ -54,8 +54,7 @@ def _found(view: StudyView) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
     best run on validation at the learning rate that most methods share is used, or, without a run
     at that rate, the best one at another.
     """
-    runs = view.table[(view.table["status"] == "finished") & view.table["role"].isin(
-        ["method", "replay"])]  # fmt: skip
+    runs = metric_sets.finished(view.table)[lambda t: t["role"].isin(["method", "replay"])]
     values = metric_sets.selected_or_mean(runs, view.spaces[view.spaces.loss])
     runs = runs.assign(_rate=numbers(runs, LEARNING_RATE), _value=values)
     by_rate = runs.dropna(subset="_rate").groupby("_rate")

@@ -173,7 +173,7 @@ def _study(
     view: StudyView, names: FileNames, delta: float, others: Sequence[Entry] = ()
 ) -> Section:
     section = Section(view.title, names, view)
-    if not (view.table["status"] == "finished").any():
+    if metric_sets.finished(view.table).empty:
         said = f"no run has finished ({ends(view.table)})"
         section.skipped["Verdicts, figures and tables"] = said
         return section

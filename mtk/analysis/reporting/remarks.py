@@ -34,7 +34,7 @@ def templates() -> jinja2.Environment:
 def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
     """Returns a sentence for everything that was left out, assumed or irregular."""
     runs, losses = view.table, {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
-    finished = runs[runs["status"] == "finished"]
+    finished = metric_sets.finished(runs)
     ended = ["finished", "diverged", "incomplete", "paused"]
     lost = runs[~runs["status"].isin(ended)]
     training = [column for column in metric_sets.compared(runs) if column.startswith("train/")]

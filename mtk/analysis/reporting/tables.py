@@ -78,7 +78,10 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
         {
             "study": view.title,
             "tasks": ", ".join(view.tasks),
-            **{name: _one(_finished(view.table), column) for name, column in columns.items()},
+            **{
+                name: _one(metric_sets.finished(view.table), column)
+                for name, column in columns.items()
+            },
         }
         for view in views
     )
@@ -87,7 +90,7 @@ def sources(views: Sequence[StudyView]) -> pd.DataFrame:
 def models(views: Sequence[StudyView]) -> pd.DataFrame:
     """Returns model size and speed of each method in each setting (Table 2)."""
     named = [(view, method, view.runs(method)) for view in views for method in view.labels]
-    finished = ((view, method, _finished(runs)) for view, method, runs in named)
+    finished = ((view, method, metric_sets.finished(runs)) for view, method, runs in named)
     table = pd.DataFrame(
         {
             "model": view.title,
@@ -127,7 +130,7 @@ def configurations(view: StudyView) -> pd.DataFrame:
 
 def settings(view: StudyView) -> pd.DataFrame:
     """Returns the parameters that are the same in all finished runs (Table 4)."""
-    finished = view.table[view.table["status"] == "finished"]
+    finished = metric_sets.finished(view.table)
     fixed = {
         name: finished[name].dropna().iloc[0]
         for name in run_table.parameters(finished)
@@ -226,8 +229,7 @@ def single_task_table(view: StudyView, space: str) -> pd.DataFrame:
         worse = delta_m(measured, view.spaces[space])
     except ValueError as reason:
         raise UnavailableError(str(reason)) from None
-    runs = view.first_stage.table
-    runs = runs[(runs["status"] == "finished") & (runs["role"] != "single")]
+    runs = metric_sets.finished(view.first_stage.table)[lambda t: t["role"] != "single"]
     values = runs.assign(by=metric_sets.selected_or_mean(runs, view.spaces[space]))
     by_model = values.groupby(["method", "configuration"])["by"].mean()
     known = measured.assign(delta_m=worse).join(by_model, on=["method", "configuration"])
@@ -256,10 +258,6 @@ def against_single_tasks(view: StudyView, space: str) -> str:
         f"Compared with single-task models, Δm of {space} (mean change; negative is better): "
         f"{each}."
     )
-
-
-def _finished(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs[runs["status"] == "finished"]
 
 
 def _one(table: pd.DataFrame, name: str) -> object:
@@ -326,9 +324,7 @@ def variance_table(view: StudyView, space: str) -> pd.DataFrame:
     units = view.units[space]
     if units is None:
         raise UnavailableError("the metrics of the tasks have different units")
-    runs = view.table[
-        view.table["role"].isin(["baseline", "method"]) & (view.table["status"] == "finished")
-    ]
+    runs = metric_sets.finished(view.table)[lambda t: t["role"].isin(["baseline", "method"])]
     runs = runs.assign(
         label=runs["method"].where(runs["role"] != "baseline", STATIC),
         value=(metric_sets.points(runs, view.spaces[space], "test") / units).mean(1),
