@@ -75,12 +75,8 @@ def sparse_grids(table: pd.DataFrame, objectives: Sequence[Objective], method: s
     own = own.reindex(columns=[*dict.fromkeys([*own, LEARNING_RATE])])
     own = own[pd.to_numeric(own[LEARNING_RATE], errors="coerce") > 0]
     units = metric_sets.loss_units(own, objectives)
-    validation, test = (
-        (points(own, objectives, split) / (1.0 if units is None else units)).mean(1)
-        for split in ("validation", "test")
-    )
-    chosen_by = metric_sets.selected_values(own)
-    own = own.assign(test=test, validation=validation if chosen_by is None else chosen_by)
+    test = points(own, objectives, "test") / (1.0 if units is None else units)
+    own = own.assign(test=test.mean(1), validation=metric_sets.selected_or_mean(own, objectives))
     grids = _grids(own.drop_duplicates("configuration"))
     if len(grids) < 3:
         raise ValueError(
