@@ -89,7 +89,7 @@ def directions(
         (task, name): 1 if which == monitor.MIN else -1
         for said in table.get("directions", ())
         for task, own in (said.items() if isinstance(said, dict) else ())
-        for name, which in (own or {}).items()
+        for name, which in own.items()
         if which is not None
     }
     for task in tasks(table):

@@ -146,7 +146,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
         if (tasks := result[split]["tasks"]) is None:
             raise records.DamagedError(f"result.json, {split}: metrics by task are missing")
         for task, own in tasks.items():
-            found |= {f"{split}/{task}/{name}": value for name, value in (own or {}).items()}
+            found |= {f"{split}/{task}/{name}": value for name, value in own.items()}
     return found
 
 
@@ -165,7 +165,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = _checked(path / "manifest.json", schema.MANIFEST)
     except records.DamagedError:
         return {}
-    told = [each["throughput"] for each in manifest["sessions"] or [] if each]
+    told = [each["throughput"] for each in manifest["sessions"] or []]
     # The longest session that recorded its speed.
     speeds = [(each["steps"] or 0.0, each["steps_per_second"] or 0.0) for each in told if each]
     found = {name: manifest[name] for name in EXTRAS}
