@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -112,44 +112,45 @@ def _deviations(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the deviations over groups of test examples, `(N * S, G, K)` by method.
 
-    Returns:
-        The deviations, empty if a run did not record them or has other examples; and a remark that
-        says so.
+    Without comparable examples, there are none, but a remark that says so.
     """
     if "examples" not in staged or not keys or len(seeds) < 2:
         return {}, []  # There is no interval to widen.
     known = staged.drop_duplicates(_RUN).set_index(_RUN)["examples"]
     found = {label: list(known.reindex(own)) for label, own in keys.items()}
     every = [each for own in found.values() for each in own]
-    names = [objective.name for objective in objectives]
+    if said := _why_seeds_only(every, [objective.name for objective in objectives], len(seeds)):
+        return {}, [said]
+    return {
+        label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
+    }, []
+
+
+def _why_seeds_only(every: Sequence[Any], names: Sequence[str], num_seeds: int) -> str:
+    """Returns why the test examples of runs `(N * S,)` cannot widen the intervals, if so."""
     alone = "The intervals cover the variation between seeds only, not that of a finite test set"
     if lacking := sum(not isinstance(each, GroupedExamples) for each in every):
         of = f"{len(every)} runs that are compared on test"
         of = f"None of the {of} has" if lacking == len(every) else f"{lacking} of the {of} lack"
-        return {}, [f"{of} a readable {FILE} (the values for each test example). {alone}."]
+        return f"{of} a readable {FILE} (the values for each test example). {alone}."
     for name in names:
         if any(name not in each.deviations for each in every):
-            said = f"{name} was not recorded as a mean over test examples"
-            return {}, [f"{said}. {alone}, for this metric."]
-    orders = [{tuple(each.orders[n] for n in names) for each in every[s :: len(seeds)]}
-              for s in range(len(seeds))]  # fmt: skip
+            return (
+                f"{name} was not recorded as a mean over test examples. {alone}, for this metric."
+            )
+    by_seed = (every[seed::num_seeds] for seed in range(num_seeds))
+    orders = [{tuple(each.orders[name] for name in names) for each in own} for own in by_seed]
     if any(len(own) > 1 for own in orders):
-        said = (
+        return (
             "Runs with the same seed were tested on different examples, so the effect of a "
-            "seed's test set"
+            f"seed's test set on a run does not cancel. {alone}."
         )
-        return {}, [f"{said} on a run does not cancel. {alone}."]
-    if (number := len(set.union(*orders))) == len(seeds):
-        said = (
+    if (number := len(set.union(*orders))) == num_seeds:
+        return (
             "Each seed has its own test examples, so the intervals over seeds cover the "
             "variation between test examples too."
         )
-        return {}, [said]
-    if number > 1:
-        return {}, [f"Only some seeds share their test examples. {alone}."]
-    return {
-        label: np.stack([each.of(objectives) for each in own]) for label, own in found.items()
-    }, []
+    return f"Only some seeds share their test examples. {alone}." if number > 1 else ""
 
 
 def _values(staged: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
