@@ -168,13 +168,10 @@ class PairedMargins:
         noisier = own > most
         usual[:, :number] = np.where(noisier, own, usual[:, :number])
         freedom[:, :number] = np.where(noisier, own_freedom, freedom[:, :number])
-        kept, kept_freedom = self._lasting(found)
         # Held-out static models get the median over the methods.
-        parts = [np.sqrt(usual), freedom]
-        for own in (kept, kept_freedom):
-            more = usual.shape[1] - own.shape[1]
-            typical = np.repeat(np.median(own, axis=1, keepdims=True), more, axis=1)
-            parts.append(np.concatenate([own, typical], axis=1))
+        more = ((0, 0), (0, usual.shape[1] - number))
+        kept = [np.pad(own, more, mode="median") for own in self._lasting(found)]
+        parts = [np.sqrt(usual), freedom, *kept]
         ends = np.cumsum([len(own.amount) for own in found])[:-1]
         return [Error(*own) for own in zip(*(np.split(x, ends, 1) for x in parts), strict=True)]
 
