@@ -99,9 +99,7 @@ def _other_choice(fresh: pd.DataFrame, chosen: str) -> str:
 def _best(selecting: pd.DataFrame, values: np.ndarray) -> pd.Series:
     """Returns a run of the configuration with the lowest mean selection value over its seeds.
 
-    Args:
-        selecting: The runs; only configurations with the largest number of runs are considered.
-        values: `(N,)`, the value by which each run was selected; lower is better.
+    Only configurations with the largest number of runs are considered.
     """
     names = selecting["configuration"].to_numpy()
     means = pd.Series(np.nan_to_num(values, nan=np.inf)).groupby(names).agg(["mean", "count"])

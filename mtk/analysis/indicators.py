@@ -284,23 +284,13 @@ def delta_m(found: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Series:
 
 
 def alone(found: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Returns the configurations that train one task only, or give all weight to it.
-
-    Args:
-        found: The result of `configurations`.
-        task: Name of the task.
-    """
+    """Returns the configurations of a table that train one task only, or give all weight to it."""
     single = found[found["role"] == "single"]
     return single[np.array([_trains(row, task) for row in single.to_dict("records")], bool)]
 
 
 def best_alone(found: pd.DataFrame, objective: Objective) -> pd.Series | None:
-    """Returns a task's best single-task model on validation; None if there is none.
-
-    Args:
-        found: The result of `configurations`.
-        objective: The task's metric.
-    """
+    """Returns a task's best single-task model on validation; None if there is none."""
     own = alone(found, objective.task)
     own = own[own["comparable"]]
     validation = points(own, [objective], "validation")[:, 0]

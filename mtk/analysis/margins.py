@@ -203,12 +203,7 @@ class Hinge(NamedTuple):
 
 
 def hinge(points: np.ndarray, close: float) -> Hinge | None:
-    """Returns the model that, by a small change of itself, changes the width most, if any does.
-
-    Args:
-        points: `(N, K)`; lower is better.
-        close: Largest change that counts as small, in widths of the front.
-    """
+    """Returns the model that, by a change of at most `close` widths, changes the width most."""
     width, front = widths(points), _front(points)
     found = []
     # Without a width in a task there are no margins.

@@ -84,10 +84,8 @@ def draw(
 ) -> Figure:
     """Draws the fronts of all methods, zoomed to the models that were measured.
 
-    Args:
-        view: The study.
-        panels: For each panel, the name of a set of objectives and of a split.
-        questions: The verdicts on the study, which hold the measured models.
+    `panels` has the names of a set of objectives and of a split for each panel; the verdicts on the
+    study, `questions`, hold the measured models.
     """
     found = _panels(view, panels, questions)
     return _drawn(view, [each for panel in found for each in _enlarged(panel)])

@@ -141,14 +141,7 @@ def collect(
     delta: float = DELTA,
     others: Sequence[Callable[[StudyView], Figure]] = (),
 ) -> Contents:
-    """Makes all figures and tables that the studies of a table allow.
-
-    Args:
-        table: All runs.
-        views: The studies.
-        delta: As in `mtk.analysis.judge`.
-        others: Functions that draw additional figures of each study.
-    """
+    """Makes all figures and tables that the studies allow; `others` draw additional figures."""
     names = FileNames()
     names.make("runs")  # The table of all runs.
     entries = [figure_list.of_others(draw) for draw in others]

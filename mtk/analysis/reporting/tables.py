@@ -147,11 +147,6 @@ def indicator_table(
     Hypervolume and epsilon are in widths of the static front, which are those of the verdicts if
     there are any; lower is better, except for the hypervolume. At equal budgets, all configurations
     of the first stage are used, with its seeds, and in widths of its own front.
-
-    Args:
-        view: The study.
-        space: Name of the set of objectives.
-        compared: The verdicts.
     """
     chosen, first = view.spaces[space], view.first_stage
     static = view.candidates(STATIC, space)
