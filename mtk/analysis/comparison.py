@@ -74,19 +74,16 @@ def better(asked: Sequence[Comparison]) -> list[str]:
     return [n for q in asked[:1] for n, verdict in q.verdicts.items() if verdict.answer == BETTER]
 
 
-def _questions(spaces: MetricSets) -> dict[str, float]:
+def _questions(spaces: MetricSets) -> dict[str, int]:
     """Returns the number of questions among which the error is divided, by set of objectives.
 
     The first set gets at least half of the error, so that any number of additional metrics widens
     the intervals of its questions at most twofold; the other sets share the rest.
     """
-    numbers = {space: len(asked(len(chosen))) for space, chosen in spaces.items()}
-    first, total = next(iter(numbers.items()), ("", 0)), sum(numbers.values())
-    share = max(0.5, first[1] / max(1, total))
-    return {
-        space: first[1] / share if space == first[0] else (total - first[1]) / (1 - share)
-        for space in numbers
-    }
+    counts = [len(asked(len(chosen))) for chosen in spaces.values()]
+    first, total = sum(counts[:1]), sum(counts)
+    others = [max(2 * (total - first), total)] * len(counts[1:])
+    return dict(zip(spaces, [min(2 * first, total), *others], strict=False))
 
 
 def _runs(view: StudyView) -> pd.DataFrame:
