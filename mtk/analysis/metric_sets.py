@@ -283,9 +283,8 @@ def monitors(table: pd.DataFrame) -> pd.Series:
     known = table["monitor"] if "monitor" in table else pd.Series(None, table.index, dtype=object)
     known = known.where(known.notna() | (table["status"] != "finished"), monitor.MEAN_LOSS)
     configured = table.get(_CONFIGURED, pd.Series(None, table.index)).map(str)
-    alike = dict(zip(configured[known.notna()], known.dropna(), strict=True))
-    usual = next(iter(known.dropna()), monitor.MEAN_LOSS)
-    return known.where(known.notna(), configured.map(lambda text: alike.get(text, usual)))
+    alike = known.groupby(configured).transform("last")
+    return known.fillna(alike).fillna(next(iter(known.dropna()), monitor.MEAN_LOSS))
 
 
 def selected_values(runs: pd.DataFrame) -> np.ndarray | None:
