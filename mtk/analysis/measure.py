@@ -78,8 +78,8 @@ def measured(runs: pd.DataFrame, objectives: Sequence[Objective]) -> Measured:
         remarks.append(f"{label} has no {lacks}, so {who}.")
     table = _values(staged, objectives)
     has = table.iloc[:, 0].unstack("seed")
-    seeds = sorted(int(seed) for seed in has if has[seed].count() * 2 >= len(has))
-    whole = has[has[seeds].notna().all(axis=1)] if seeds else has.iloc[:0]
+    seeds = [int(seed) for seed in has.columns[has.notna().mean() >= 0.5]]
+    whole = has.dropna(subset=seeds) if seeds else has.iloc[:0]
     remarks += _left_out(staged, whole, seeds)
     if others := [seed for seed in has if int(seed) not in seeds]:
         few = "Seeds with test values for fewer than half of the models are not compared"
@@ -205,10 +205,8 @@ def _shares(
     """Returns the weights of each model `(N, K)`, if all are known and positive."""
     first = staged.drop_duplicates("configuration").set_index("configuration")["weights"]
     tasks = [objective.task for objective in objectives]
-    found = [first[name] for name in own]
-    if not all(isinstance(weights, dict) and {*tasks} <= weights.keys() for weights in found):
-        return None
-    shares = np.array([[weights[task] for task in tasks] for weights in found], float)
+    known = [weights if isinstance(weights, dict) else {} for weights in first[own]]
+    shares = pd.DataFrame(known).reindex(columns=tasks).to_numpy(float)
     return shares if (shares > 0).all() else None
 
 
