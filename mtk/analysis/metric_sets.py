@@ -67,6 +67,11 @@ class MetricSets(dict[str, list[Objective]]):
         return "cross_entropy" if "cross_entropy" in self else "loss"
 
     @property
+    def losses(self) -> list[Objective]:
+        """The objectives of this set."""
+        return self[self.loss]
+
+    @property
     def others(self) -> list[str]:
         """The names of the sets that compare runs by other metrics than their losses."""
         return [name for name in self if name not in ("loss", self.loss)]

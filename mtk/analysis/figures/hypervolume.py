@@ -35,7 +35,7 @@ def table(view: StudyView) -> pd.DataFrame:
         raise UnavailableError("the study is not a search")
     view = view.first_stage
     found = view.found[view.found["role"] != "single"]
-    models = candidates(found, view.spaces[view.spaces.loss])
+    models = candidates(found, view.spaces.losses)
     if not len(models):
         raise UnavailableError("no run of the search has finished")
     runs = view.table[view.table["role"] != "single"]

@@ -16,7 +16,7 @@ def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
     Raises:
         UnavailableError: If no method was, with the reasons.
     """
-    chosen = view.spaces[view.spaces.loss]
+    chosen = view.spaces.losses
     found, reasons = [], []
     for method in dict.fromkeys(view.found["method"]):
         try:
@@ -30,7 +30,7 @@ def grids(view: StudyView) -> list[learning_rate_grids.SparseGrids]:
 
 def table(view: StudyView) -> pd.DataFrame:
     """Returns the points: the mean over tasks, on test, of every sparse grid and every seed."""
-    sign, parts = view.spaces[view.spaces.loss][0].sign, []
+    sign, parts = view.spaces.losses[0].sign, []
     for grid in grids(view):
         over = {"method": grid.method, "of": "sparse grid k·10^a", "k": grid.starts}
         parts.append(pd.DataFrame({**over, "test": sign * grid.by_grid}))
@@ -62,7 +62,7 @@ def grid_table(view: StudyView) -> pd.DataFrame:
 
 def draw(view: StudyView) -> Figure:
     """Draws, for each method, the results of all sparse grids beside those of all seeds."""
-    found, objective = grids(view), view.spaces[view.spaces.loss][0]
+    found, objective = grids(view), view.spaces.losses[0]
     drawn, axis = panel(4.0 + 2.6 * len(found), 4.6, view.title)
     names, title = {}, "deviation over grids (without the seed's part) relative to that over seeds"
     lines = [f"{title} (95 %)"]

@@ -55,7 +55,7 @@ def _found(view: StudyView) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
     at that rate, the best one at another.
     """
     runs = metric_sets.finished(view.table)[lambda t: t["role"].isin(["method", "replay"])]
-    values = metric_sets.selected_or_mean(runs, view.spaces[view.spaces.loss])
+    values = metric_sets.selected_or_mean(runs, view.spaces.losses)
     runs = runs.assign(_rate=numbers(runs, LEARNING_RATE), _value=values)
     by_rate = runs.dropna(subset="_rate").groupby("_rate")
     ranking = pd.DataFrame(

@@ -45,7 +45,7 @@ def rank_table(view: StudyView) -> pd.DataFrame:
 def draw(view: StudyView) -> Figure:
     """Draws the distance of each method to the best one over the first task's weight."""
     found = compared(view)
-    chosen = view.spaces[view.spaces.loss]
+    chosen = view.spaces.losses
     if len(chosen) != 2:
         raise UnavailableError("only for two tasks; the table of ranks covers any number of tasks")
     gaps = found.sub(found.min(axis=1), axis=0)
