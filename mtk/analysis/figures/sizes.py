@@ -7,16 +7,17 @@ from matplotlib.figure import Figure
 
 from mtk.analysis import fronts, run_table
 from mtk.analysis.figures.style import COLORS, MARKERS, label, label_axes, panel
-from mtk.analysis.metric_sets import Objective, UnavailableError
+from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.select import STATIC, Candidates
 from mtk.analysis.study_view import StudyView
 
 
 def draw(views: Sequence[StudyView]) -> Figure:
     """Draws the static fronts, on test, of models of several sizes on the same tasks."""
-    found, losses = by_size(views), _losses(views)
+    found = by_size(views)
     if len(found) < 2:
         raise UnavailableError("the studies have static weights of only one model size")
+    losses = _alike(views)[0].spaces.losses
     if len(losses) != 2:
         raise UnavailableError(f"only for two tasks; these studies have {len(losses)}")
     drawn, axis = panel(6.6, 4.8)
@@ -40,18 +41,17 @@ def by_size(views: Sequence[StudyView]) -> dict[str, Candidates]:
     If several views have the same size, the first one is used; runs that did not record it have
     none. Views without static models, or with other losses than the first with some, are ignored.
     """
-    found, losses = dict[str, Candidates](), _losses(views)
-    for view in views:
-        if view.spaces.get(view.spaces.loss) == losses:
-            own = view.candidates(STATIC, view.spaces.loss)
-            size = run_table.sizes(view.of(STATIC).iloc[own.rows[:1]])
-            if size and size[0] is not None:
-                found.setdefault(size[0], own)
+    found = dict[str, Candidates]()
+    for view in _alike(views):
+        own = view.candidates(STATIC, view.spaces.loss)
+        (size,) = run_table.sizes(view.of(STATIC).iloc[own.rows[:1]])
+        if size is not None:
+            found.setdefault(size, own)
     return found
 
 
-def _losses(views: Sequence[StudyView]) -> list[Objective]:
-    """Returns the losses of the first view with static models."""
-    known = (v for v in views if v.spaces.loss in v.spaces)
-    with_models = (v for v in known if len(v.candidates(STATIC, v.spaces.loss)))
-    return next((v.spaces[v.spaces.loss] for v in with_models), [])
+def _alike(views: Sequence[StudyView]) -> list[StudyView]:
+    """Returns the views with static models that have the losses of the first of them."""
+    known = [v for v in views if v.spaces.loss in v.spaces]
+    known = [v for v in known if len(v.candidates(STATIC, v.spaces.loss))]
+    return [v for v in known if v.spaces.losses == known[0].spaces.losses]
