@@ -58,7 +58,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     measured = finished[own & fresh] if (own & fresh).any() else finished[own]
     varied = [name for name in run_table.varying(finished) if not name.endswith(".weights")]
     named = [n for n in dict.fromkeys([LEARNING_RATE, *varied]) if pd.notna(chosen.get(n))]
-    settings = ", ".join(f"{_words(name)} {_number(chosen[name])}" for name in named)
+    settings = ", ".join(f"{_words(name)} {run_table.plain(chosen[name])}" for name in named)
     shares = {task: significant(share) for task, share in weights.items()}
     spread = " ± standard deviation" if len(measured) > 1 else ""
     reached = ", ".join(
@@ -114,7 +114,3 @@ def _reached(values: pd.Series) -> str:
 
 def _words(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
-
-
-def _number(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -66,12 +66,13 @@ def _in_words(values: pd.DataFrame) -> list[str]:
     # Before pandas 3, a table without columns has no `records`.
     rows = [zip(names, row[1:], strict=True) for row in values.itertuples(name=None)]
     return [
-        ", ".join(f"{name} {_plain(value)}".strip() for name, value in row if pd.notna(value))
+        ", ".join(f"{name} {plain(value)}".strip() for name, value in row if pd.notna(value))
         for row in rows
     ]
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """Returns the value of a parameter as text for display."""
     return f"{value:g}" if isinstance(value, (int, float)) else plain_text.short(str(value))
 
 
