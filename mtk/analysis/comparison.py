@@ -1,6 +1,6 @@
 """All verdicts on a study."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from mtk import monitor
 from mtk.analysis import metric_sets, plain_text, run_table
 from mtk.analysis.fronts import non_dominated
-from mtk.analysis.margins import has_width, hinge, widths
+from mtk.analysis.margins import has_width, widths
 from mtk.analysis.measure import Measured, Models, examples_of, measured
 from mtk.analysis.metric_sets import MetricSets, UnavailableError
 from mtk.analysis.paired_margins import FRONT, MEAN, UTILITY, asked
@@ -17,7 +17,6 @@ from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.analysis.verdict import BETTER, DELTA, UNDECIDED, Verdict, judge
 from mtk.analysis.weights import static_weights
-from mtk.display import short
 
 _MOST = 10.0  # widths of the front
 
@@ -175,31 +174,6 @@ def width_table(view: StudyView, compared: Sequence[Comparison]) -> pd.DataFrame
     if not parts:
         raise UnavailableError("no static model was measured")
     return pd.concat(parts, ignore_index=True)
-
-
-def hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[str]:
-    """Yields a sentence for each front whose width one model would change by a small change."""
-    for space, static in static_models(compared).items():
-        points, chosen = static.values.mean(1), view.spaces[space]
-        delta = next(v.delta for q in compared for v in q.verdicts.values())
-        if (found := hinge(points, delta)) is None:
-            continue
-        now = zip(chosen, widths(points), found.width, strict=True)
-        both = ", ".join(f"{o.task} {short(width)} or {short(other)}" for o, width, other in now)
-        which, known = f"number {found.model + 1}", static.weights
-        if known is not None:
-            shares = zip(chosen, known[found.model], strict=True)
-            which = (
-                f"the one with the weights {', '.join(f'{o.task} {short(w)}' for o, w in shares)}"
-            )
-        first, then = ("with", "without") if found.amount > 0 else ("without", "with")
-        yield (
-            f"The width of the front of {space}, the unit of margins, depends on one static "
-            f"model, {which}, which is {'not ' if found.amount > 0 else ''}dominated by "
-            f"{abs(found.amount):.1%} of the width. Width {first} this model (used here) or {then} "
-            f"it: {both}. Margins in percent and the band of equivalence would change by these "
-            "factors."
-        )
 
 
 def static_models(compared: Sequence[Comparison]) -> dict[str, Models]:

@@ -1,14 +1,16 @@
 """Remarks that the reader of a study should know before trusting its verdicts."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jinja2
 import pandas as pd
 
 from mtk import monitor
 from mtk.analysis import metric_sets, run_table
-from mtk.analysis.comparison import Comparison, hinges
+from mtk.analysis.comparison import Comparison, static_models
 from mtk.analysis.indicators import alone, best_alone
+from mtk.analysis.margins import hinge, widths
 from mtk.analysis.measure import Measured
 from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
@@ -43,14 +45,15 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
     study = str(runs["study"].iloc[0]) if len(runs) else view.title
     data = runs.get("data", pd.Series(None, runs.index))
     measured = [text for each in compared for text in each.measured.remarks]
-    measured += [*metric_sets.constant(finished), *hinges(view, compared)]
-    measured += edges(view, compared[0].measured) if compared else []
+    measured += metric_sets.constant(finished)
     said = templates().get_template("remarks.txt").render(
         sealed=metric_sets.is_sealed(runs),
         setting=view.title.removeprefix(study).strip(" ()") if view.title != study else "",
         smoothed=view.spaces.loss != "loss" and monitors <= losses and ", ".join(sorted(monitors)),
         loss=view.spaces.loss,
         measured=measured,
+        hinges=_hinges(view, compared),
+        edges=edges(view, compared[0].measured) if compared else [],
         not_measured=[*_not_measured(view)],
         static=len(view.of(STATIC)),
         methods=view.methods,
@@ -69,6 +72,22 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
         unknown=map(repr, view.unknown),
     )  # fmt: skip
     return list(dict.fromkeys(filter(None, said.split("\n"))))
+
+
+def _hinges(view: StudyView, compared: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
+    """Yields facts on each front whose width one model would change by a small change."""
+    for space, static in static_models(compared).items():
+        points, tasks = static.values.mean(1), [objective.task for objective in view.spaces[space]]
+        delta = next(v.delta for q in compared for v in q.verdicts.values())
+        if found := hinge(points, delta):
+            known = [] if static.weights is None else static.weights[found.model]
+            yield {
+                "space": space,
+                "number": found.model + 1,
+                "weights": list(zip(tasks, known, strict=False)),
+                "beyond": found.amount,
+                "widths": list(zip(tasks, widths(points), found.width, strict=True)),
+            }
 
 
 def edges(view: StudyView, measured: Measured) -> list[str]:
