@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mtk.analysis import metric_sets, plain_text, run_table
+from mtk.analysis import metric_sets, run_table
 from mtk.analysis.run_table import LEARNING_RATE
 from mtk.analysis.schema import MEASURE, SELECT
 from mtk.analysis.select import STATIC
@@ -34,7 +34,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     if finished.empty:
         return "No run with static weights has finished."
     if "goal" in runs and runs["goal"].notna().any():
-        goal = plain_text.short(str(runs["goal"].dropna().iloc[0]))
+        goal = runs["goal"].dropna().iloc[0]
         return (
             f"These runs belong to a search for the goal {goal}, which selects by that goal. "
             "Run the search command again to print its result."

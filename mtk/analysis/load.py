@@ -84,11 +84,10 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 def _goal(path: Path) -> str | None:
     """Returns the goal of a search, unless it is the front; None for other studies."""
     try:
-        told = records.json_object(path / "search.json").get("search")
+        told = run_record.checked(path / "search.json", schema.SEARCH)["search"]
     except (records.DamagedError, OSError):
         return None
-    goal = told.get("goal") if isinstance(told, dict) else None
-    return goal if isinstance(goal, str) and goal != "Front" else None
+    return told["goal"] if told and told["goal"] != "Front" else None
 
 
 def read_list(path: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def read(path: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
         about = _begun(path)
         row["recorded"] = parameters.recorded(about["settings"] or {})
         _check_ended(path)
-        result = _checked(path / "result.json", schema.RESULT)
+        result = checked(path / "result.json", schema.RESULT)
         _check_belongs(path, result, about)
         found = {**_outcome(result), **_manifest(path), **_lineage(path)}
         row |= {name: value for name, value in found.items() if value is not None or "/" in name}
@@ -75,10 +75,11 @@ def _begun(path: Path) -> dict[str, Any]:
     file = path / "checkpoints" / "run.json"
     if path.is_symlink() or not os.path.lexists(file):
         return dict.fromkeys(schema.RUN)
-    return _checked(file, schema.RUN)
+    return checked(file, schema.RUN)
 
 
-def _checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
+def checked(path: Path, expected: schema.Schema) -> dict[str, Any]:
+    """Returns the content of a JSON file that has the expected form, or raises a DamagedError."""
     found: dict[str, Any] = schema.check(records.json_object(path), expected, path.name)
     return found
 
@@ -107,7 +108,7 @@ def _check_ended(path: Path) -> None:
     if os.path.lexists(path / "result.json"):
         return
     if os.path.lexists(path / _FAILURE):
-        reason = _checked(path / _FAILURE, schema.FAILED)["reason"]
+        reason = checked(path / _FAILURE, schema.FAILED)["reason"]
         raise _EndedError("failed", reason or "the reason was not recorded")
     if (path / "rungs").is_dir():
         said = "the run stopped at a rung of a search and can be continued"
@@ -120,7 +121,7 @@ def _pause(rungs: Path) -> dict[str, int]:
     known = []
     for file in rungs.glob("*.json"):
         with contextlib.suppress(records.DamagedError, OSError):
-            known.append(_checked(file, schema.PAUSED)["steps"])
+            known.append(checked(file, schema.PAUSED)["steps"])
     found = [steps for steps in known if steps is not None]
     return {"steps": max(found)} if found else {}
 
@@ -162,7 +163,7 @@ def _terms(result: dict[str, Any]) -> dict[str, Any]:
 def _manifest(path: Path) -> dict[str, Any]:
     """Returns speed, sizes and method; nothing if the file is damaged, since the run is valid."""
     try:
-        manifest = _checked(path / "manifest.json", schema.MANIFEST)
+        manifest = checked(path / "manifest.json", schema.MANIFEST)
     except records.DamagedError:
         return {}
     told = [each["throughput"] for each in manifest["sessions"] or []]
@@ -180,7 +181,7 @@ def _lineage(path: Path) -> dict[str, Any]:
     """Returns the runs from which a run branched, the changes there, and its own first step."""
     if not os.path.lexists(path / "lineage.json"):
         return {}
-    parts, runs = [], _checked(path / "lineage.json", schema.LINEAGE)["runs"] or []
+    parts, runs = [], checked(path / "lineage.json", schema.LINEAGE)["runs"] or []
     for part in runs:
         changed = (part["changed"] or {}).items()
         said = ", ".join(f"{name.rpartition('.')[2]} {values['to']}" for name, values in changed)

@@ -216,6 +216,7 @@ LINEAGE: Schema = {
     ]
 }
 FAILED: Schema = {"reason": _SENTENCE}
+SEARCH: Schema = {"search": {"goal": _NAME}}
 # A line of the log with a task's weight.
 WEIGHT: Schema = {"step": _WHOLE, "task": _NAME, "value": _MEASURED}
 STUDY: Schema = {

@@ -206,6 +206,12 @@ def test_advised_weights_are_best_over_all_selecting_seeds(tmp_path):
             '{"search": {"goal": "Constraint"}}',
             "These runs belong to a search for the goal Constraint",
         ),
+        (
+            r'{"search": {"goal": "\u001b[2J"}}',
+            r"These runs belong to a search for the goal \x1b[2J,",
+        ),
+        ('{"search": {"goal": 3}}', "Use loss_weights="),
+        ('{"search": [3]}', "Use loss_weights="),
         ('{"search": {"goal": "Front"}}', "Use loss_weights="),
         ("{}", "Use loss_weights="),
     ],
