@@ -107,6 +107,49 @@ class StudyView:
         found = {name: self.candidates(name, space) for name in self.labels}
         return {name: models for name, models in found.items() if len(models)}
 
+    def in_units(self, space: str) -> str:
+        """Returns the suffix of a label for `units`; "" if they are the metric's own."""
+        units = self.units[space]
+        is_own = units is None or (units == 1).all()
+        return "" if is_own else " in units of the first evaluation's loss"
+
+    @property
+    def space_of_means(self) -> str:
+        """The set of objectives to average: preferably a metric of all tasks, not the loss."""
+        shared = [name for name in self.spaces if self.units[name] is not None]
+        if not shared:
+            raise UnavailableError("the tasks share no metric that can be averaged")
+        return next((name for name in shared if name != "loss"), shared[0])
+
+    def means(self, method: str, split: str) -> np.ndarray:
+        """Returns means over tasks `(N,)`, in `units`, of configurations; NaN if not measured."""
+        space, own = self.space_of_means, self.of(method)
+        chosen, units = self.spaces[space], self.units[space]
+        values = (metric_sets.points(own, chosen, split) / units).mean(1) * chosen[0].sign
+        return np.where(own["comparable"] & own["measured"], values, np.nan)
+
+    def search_curves(self, space: str, scale: np.ndarray) -> dict[str, pd.DataFrame]:
+        """Returns `search_curve` of the mean over tasks in units of `scale`, by method.
+
+        Based on the selecting runs; costs are in runs of static weights.
+
+        Raises:
+            UnavailableError: If there are no static weights, or their cost is unknown.
+        """
+        named = self.first_stage.all_candidates(space)
+        if STATIC not in named:
+            raise UnavailableError("there are no static weights to compare with")
+        runs = {name: metric_sets.finished(self.first_stage.runs(name)) for name in named}
+        # Runs that stopped early have not cost a whole run.
+        costs = {name: own["cost"].median() for name, own in runs.items()}
+        if not (unit := costs[STATIC]) > 0:
+            raise UnavailableError("no throughput was recorded and no costs were given")
+        return {
+            name: search_curve(models.average(scale), costs[name] / unit)
+            for name, models in named.items()
+            if costs[name] > 0
+        }
+
 
 def _own(table: pd.DataFrame, method: str) -> pd.DataFrame:
     if method == STATIC:
@@ -160,52 +203,3 @@ def with_cost(table: pd.DataFrame, costs: Mapping[str, float] | None = None) -> 
     measured = table["study"].map(static) / own
     given = table["method"].map(dict(costs or {}))
     return table.assign(cost=table["steps"] * given.fillna(measured))
-
-
-def search_curves(view: StudyView, space: str, scale: np.ndarray) -> dict[str, pd.DataFrame]:
-    """Returns `search_curve` of the mean over tasks in units of `scale`, by method.
-
-    Based on the selecting runs; costs are in runs of static weights.
-
-    Raises:
-        UnavailableError: If there are no static weights, or their cost is unknown.
-    """
-    view = view.first_stage
-    named = view.all_candidates(space)
-    if STATIC not in named:
-        raise UnavailableError("there are no static weights to compare with")
-    runs = {name: view.runs(name) for name in named}
-    # Runs that stopped early have not cost a whole run.
-    costs = {n: metric_sets.finished(own)["cost"].median() for n, own in runs.items()}
-    if not (unit := costs[STATIC]) > 0:
-        raise UnavailableError("no throughput was recorded and no costs were given")
-    return {
-        name: search_curve(models.average(scale), costs[name] / unit)
-        for name, models in named.items()
-        if costs[name] > 0
-    }
-
-
-def in_units(units: np.ndarray | None) -> str:
-    """Returns the suffix of a label for `StudyView.units`; "" if they are the metric's own."""
-    return "" if units is None or (units == 1).all() else " in units of the first evaluation's loss"
-
-
-def space_of_means(view: StudyView) -> str:
-    """Returns the set of objectives to average: preferably a metric of all tasks, not the loss."""
-    shared = [name for name in view.spaces if view.units[name] is not None]
-    shared = [name for name in shared if len({o.metric for o in view.spaces[name]}) == 1]
-    if not shared:
-        raise UnavailableError("the tasks share no metric that can be averaged")
-    return next((name for name in shared if name != "loss"), shared[0])
-
-
-def means(view: StudyView, method: str, split: str) -> np.ndarray:
-    """Returns means over tasks `(N,)` of a method's configurations, NaN if not measured.
-
-    The units are those of `StudyView.units`.
-    """
-    space = space_of_means(view)
-    own, chosen, units = view.of(method), view.spaces[space], view.units[space]
-    values = (metric_sets.points(own, chosen, split) / units).mean(1) * chosen[0].sign
-    return np.where(own["comparable"] & own["measured"], values, np.nan)

@@ -12,7 +12,6 @@ from mtk.analysis.indicators import hypervolume_of, scale_and_reference
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.reporting import figure_list, remarks, tables
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import search_curves
 from tests.analysis.synthetic import Run, write_study
 
 WEIGHTS = (0.5, 0.9, 0.1, 0.7, 0.3)
@@ -157,7 +156,7 @@ def test_steps_of_runs_that_stopped_at_a_rung_count_in_the_budget(searched, dama
         told = json.loads(path.read_text())
         told["sessions"] = [{"throughput": {"steps": 600, "steps_per_second": 10.0}}]
         path.write_text(json.dumps(told))
-    (curve,) = search_curves(view_of(searched), "loss", np.ones(2)).values()
+    (curve,) = view_of(searched).search_curves("loss", np.ones(2)).values()
     assert curve["cost"].tolist() == [1, 2, 3, 4, 5]
 
 

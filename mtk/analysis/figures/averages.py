@@ -9,18 +9,18 @@ from mtk.analysis.figures.limits import near, outside
 from mtk.analysis.figures.style import figure, label, legend_of, line_of, panel, style_of
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.run_table import LEARNING_RATE
-from mtk.analysis.study_view import StudyView, in_units, means, space_of_means
+from mtk.analysis.study_view import StudyView
 
 _SPLITS = ("validation", "test")
 
 
 def draw(view: StudyView) -> Figure:
     """Draws the mean of every configuration, on validation and on test (Figure 10)."""
-    objective = view.spaces[space_of_means(view)][0]
+    objective, unit = view.spaces[view.space_of_means][0], view.in_units(view.space_of_means)
     every, best = dict[str, np.ndarray](), dict[str, np.ndarray]()
     for name in view.labels:
         first, own = (
-            np.stack([means(runs, name, split) for split in _SPLITS])
+            np.stack([runs.means(name, split) for split in _SPLITS])
             for runs in (view.first_stage, view)
         )
         known = np.isfinite(own).all(0)
@@ -40,7 +40,7 @@ def draw(view: StudyView) -> Figure:
             jitter = np.random.default_rng(0).uniform(-0.18, 0.18, first.shape[1])
             axis.plot(first[number], row + jitter, ".", color=style["color"], ms=5, alpha=0.5)
             axis.plot(best[name][number], row, ms=9, mec="black", mew=0.8, **style)
-        what = f"mean {objective.metric} over {len(view.tasks)} tasks{_unit(view)}"
+        what = f"mean {objective.metric} over {len(view.tasks)} tasks{unit}"
         axis.set_xlabel(f"{what} ({objective.direction})")
         axis.set_title(split + outside(values[number], limits))
         axis.set_yticks(range(len(every)), list(every))
@@ -54,7 +54,7 @@ def draw_by_rate(view: StudyView) -> Figure:
 
     For each method and learning rate, one configuration is selected on validation.
     """
-    objective = view.spaces[space_of_means(view)][0]
+    objective = view.spaces[view.space_of_means][0]
     title, view = f"{view.title}: other hyperparameters selected on validation", view.first_stage
     rates = hyperparameters.numbers(view.found, LEARNING_RATE)
     if rates.nunique() < 2:
@@ -64,8 +64,8 @@ def draw_by_rate(view: StudyView) -> Figure:
     for name in view.labels:
         columns = {
             "rate": rates[view.of(name).index],
-            "validation": means(view, name, "validation") * objective.sign,
-            "test": means(view, name, "test"),
+            "validation": view.means(name, "validation") * objective.sign,
+            "test": view.means(name, "test"),
         }
         own = pd.DataFrame(columns).dropna().sort_values("validation", kind="stable")
         best = own.drop_duplicates("rate").sort_values("rate")
@@ -78,11 +78,7 @@ def draw_by_rate(view: StudyView) -> Figure:
     axis.set_title(f"test{outside(values, limits)}")
     hyperparameters.set_scale(axis, "x", rates.dropna().to_numpy())
     axis.set_xlabel("learning rate")
-    said = f"mean {objective.metric} over tasks, test{_unit(view)}"
+    said = f"mean {objective.metric} over tasks, test{view.in_units(view.space_of_means)}"
     axis.set_ylabel(f"{said}\n({objective.direction})")
     legend_of(drawn, axis)
     return drawn
-
-
-def _unit(view: StudyView) -> str:
-    return in_units(view.units[space_of_means(view)])

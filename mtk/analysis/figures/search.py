@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from mtk.analysis.figures.style import label, legend_of, line_of, panel, plain_ticks
 from mtk.analysis.margins import widths
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import StudyView, search_curves
+from mtk.analysis.study_view import StudyView
 
 
 def table(view: StudyView) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def table(view: StudyView) -> pd.DataFrame:
     space = view.spaces.loss
     static = view.first_stage.candidates(STATIC, space)
     scale = widths(static.front) if len(static) else np.ones(1)
-    curves = pd.concat(search_curves(view, space, scale), names=["method", "tried"])
+    curves = pd.concat(view.search_curves(space, scale), names=["method", "tried"])
     return curves.droplevel("tried").reset_index()
 
 

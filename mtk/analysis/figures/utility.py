@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from mtk.analysis import indicators
 from mtk.analysis.figures.style import label, legend_of, line_of, panel
 from mtk.analysis.metric_sets import UnavailableError
-from mtk.analysis.study_view import StudyView, in_units
+from mtk.analysis.study_view import StudyView
 
 _EVERY = 10  # Every tenth weighting has a marker.
 
@@ -55,7 +55,7 @@ def draw(view: StudyView) -> Figure:
         style = line_of(method, view.methods) | {"markevery": (number % _EVERY, _EVERY)}
         axis.plot(gaps.index, gaps[method], label=label(method), ms=6, **style)
     axis.set_xlabel(f"weight of {chosen[0].task} in the evaluation (remainder: {chosen[1].task})")
-    unit = in_units(view.units[view.spaces.loss])
+    unit = view.in_units(view.spaces.loss)
     axis.set_ylabel(
         f"weighted {chosen[0].metric}, test{unit}:\ndistance to the best method (lower is better)"
     )

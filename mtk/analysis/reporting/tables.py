@@ -13,13 +13,7 @@ from mtk.analysis.margins import widths
 from mtk.analysis.metric_sets import UnavailableError
 from mtk.analysis.schema import MEASURE, SPLITS
 from mtk.analysis.select import STATIC
-from mtk.analysis.study_view import (
-    StudyView,
-    in_units,
-    means,
-    search_curves,
-    space_of_means,
-)
+from mtk.analysis.study_view import StudyView
 from mtk.display import counted
 
 _DRAWS = 1000
@@ -108,14 +102,14 @@ def models(views: Sequence[StudyView]) -> pd.DataFrame:
 
 def averages_of(view: StudyView) -> pd.DataFrame:
     """Returns each method's best mean over tasks, on test and on validation (Table 3)."""
-    rows, space = [], space_of_means(view)
-    sign, units = view.spaces[space][0].sign, view.units[space]
+    rows, space = [], view.space_of_means
+    sign = view.spaces[space][0].sign
     for method in view.labels:
-        validation, test = (means(view, method, s) for s in ("validation", "test"))
+        validation, test = (view.means(method, s) for s in ("validation", "test"))
         if np.isfinite(validation).any():
             best = int(np.nanargmin(validation * sign))
             rows.append({"method": method, "test": test[best], "validation": validation[best]})
-    return pd.DataFrame(rows).assign(metric=f"{space}{in_units(units)}")
+    return pd.DataFrame(rows).assign(metric=f"{space}{view.in_units(space)}")
 
 
 def configurations(view: StudyView) -> pd.DataFrame:
@@ -196,9 +190,9 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
     its result is that model's mean on test, averaged over orders. Only the first stage is used.
     """
     chosen, units = view.spaces[space], view.units[space]
-    if units is None or len({objective.metric for objective in chosen}) > 1:
+    if units is None:
         raise UnavailableError("the tasks share no metric that can be averaged")
-    curves, sign = search_curves(view, space, units), chosen[0].sign
+    curves, sign = view.search_curves(space, units), chosen[0].sign
     baseline = curves.pop(STATIC)
     ends = {method: own.iloc[-1] for method, own in curves.items()}
     return pd.DataFrame(
@@ -206,7 +200,7 @@ def equal_compute(view: StudyView, space: str) -> pd.DataFrame:
             "method": method,
             "cost of a run, in static runs": curves[method]["cost"][0],
             "compute of the search, in static runs": end["cost"],
-            f"mean {space}, test{in_units(units)}": sign * end["mean"],
+            f"mean {space}, test{view.in_units(space)}": sign * end["mean"],
             "static weights at the same compute": sign
             * np.interp(end["cost"], baseline["cost"], baseline["mean"]),
         }
