@@ -203,7 +203,7 @@ class Hinge(NamedTuple):
 
 
 def hinge(points: np.ndarray, close: float) -> Hinge | None:
-    """Returns the model that, by a change of at most `close` widths, changes the width most."""
+    """Returns the model that would change the width most by moving `close` widths, if any does."""
     width, front = widths(points), _front(points)
     found = []
     # Without a width in a task there are no margins.

@@ -68,7 +68,7 @@ class MetricSets(dict[str, list[Objective]]):
 
     @property
     def losses(self) -> list[Objective]:
-        """The objectives of this set."""
+        """The objectives of the set `loss`."""
         return self[self.loss]
 
     @property
