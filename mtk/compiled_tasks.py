@@ -14,7 +14,7 @@ import tensorflow as tf
 from mtk.display import counted, suggestion
 from mtk.losses import WeightedSum
 from mtk.output_paths import Path, argument_by_name, by_name, nested_paths
-from mtk.ranges import are_weights
+from mtk.ranges import are_weights, check_constant
 from mtk.tasks import Task, accuracy_by_shape, check_class_weight
 
 # Contents of label arrays that are not real numbers, by dtype kind.
@@ -345,15 +345,17 @@ def weights_by_task(given: Any, names: Sequence[str]) -> list[float]:
         names: Names of the tasks.
 
     Raises:
-        ValueError: If a name is unknown, or a weight is negative or not finite, or all are zero.
+        ValueError: If a name is unknown, a weight is a variable, negative or not finite, or all are
+            zero.
     """
+    check_constant("loss_weights", given)
     each = by_output("loss_weights", given, names).items()
     found = {name: 1.0 if _is_sequence(own) else own for name, own in each}
     weights = [1.0 if found.get(name) is None else float(found[name]) for name in names]
     if not are_weights(weights):
         raise ValueError(
-            "`loss_weights` must be finite numbers, none negative and not all zero. Received: "
-            f"{given!r}"
+            "`loss_weights` must be finite numbers, none negative and not all zero. To maximize a "
+            f"loss, give a function that returns it negated. Received: {given!r}"
         )
     return weights
 

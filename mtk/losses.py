@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from mtk.elements import loss_values
-from mtk.ranges import check_rate
+from mtk.ranges import check_constant, check_rate
 
 
 @keras.saving.register_keras_serializable("mtk")
@@ -109,6 +109,7 @@ class WeightedSum(keras.losses.Loss):
         weights: Sequence[float] | None = None,
         name: str = "weighted_sum",
     ):
+        check_constant("weights", weights)
         found = [keras.losses.get(loss) for loss in losses]
         reductions = {getattr(loss, "reduction", "sum_over_batch_size") for loss in found}
         if None in found or len(reductions) != 1:

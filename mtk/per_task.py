@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtk.display import counted, suggestion
+from mtk.ranges import check_constant
 
 PerTask = float | Mapping[str, float] | Sequence[float] | np.ndarray
 
@@ -17,8 +18,13 @@ def plain(what: str, values: PerTask) -> float | dict[str, float] | list[float]:
         values: A number, an array or other sequence of numbers, or a dict by task name.
 
     Raises:
-        ValueError: If they are something else.
+        ValueError: If they are something else, or variables.
     """
+    check_constant(what, values)
+    return _plain(what, values)
+
+
+def _plain(what: str, values: PerTask) -> float | dict[str, float] | list[float]:
     try:
         if isinstance(values, Mapping):
             return {name: float(value) for name, value in values.items()}
@@ -47,7 +53,7 @@ def in_task_order(
     Raises:
         ValueError: If the numbers do not match the tasks.
     """
-    numbers = plain(what, values)
+    numbers = _plain(what, values)
     if isinstance(numbers, float):
         return [numbers] * num_tasks
     if isinstance(numbers, dict):

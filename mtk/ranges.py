@@ -46,6 +46,25 @@ def are_weights(numbers: Iterable[float]) -> bool:
     return all(number >= 0 for number in every) and 0 < sum(every) < math.inf
 
 
+def check_constant(what: str, values: Any) -> None:
+    """Raises a ValueError for weights that are variables, whose later values would be ignored.
+
+    Args:
+        what: Name of the argument, for messages.
+        values: A number, a sequence of numbers, or a dict.
+    """
+    parts = values.values() if isinstance(values, Mapping) else values
+    each = list(parts) if isinstance(values, (Mapping, list, tuple)) else [values]
+    if any(hasattr(part, "assign") for part in each):
+        raise ValueError(
+            f"`{what}` contains variables, of which only the current values would be used. Give "
+            "numbers. For weights of tasks that change, leave them out of `compile` and use "
+            "`MultiTaskModel(network, combiner=mtk.combiners.StaticWeights(weights, "
+            "schedule={}))`, to whose `assign` a callback passes new weights; a loss that is a "
+            f"function may read variables. Received: {values!r}"
+        )
+
+
 def check_choice(choices: Any, **values: Any) -> None:
     """Raises a ValueError for a value that a `Literal` does not name."""
     for name, value in values.items():

@@ -149,9 +149,10 @@ def test_weighted_sum_config_round_trip():
         (["mse", "no_loss"],),
         (["mse"], [1.0, 2.0]),
         (["mse"], [-1.0]),
+        (["mse"], [keras.Variable(1.0)]),
         (["mse", keras.losses.Huber(reduction="sum")],),
     ],
 )
 def test_invalid_weighted_sums_raise(arguments):
-    with pytest.raises(ValueError, match=r"losses|no_loss"):
+    with pytest.raises(ValueError, match=r"losses|no_loss|variables"):
         WeightedSum(*arguments)

@@ -97,6 +97,7 @@ def test_loaded_model_continues_the_schedule(tmp_path):
         (lambda: weights_of(StaticWeights(schedule={"bb": STEPWISE})), "Did you mean 'b'"),
         (lambda: weights_of(StaticWeights({"a": 1, "bb": 2})), "Did you mean 'b'"),
         (lambda: StaticWeights(schedule={"b": 2.0}), r"\['b'\] is"),
+        (lambda: StaticWeights({"a": 1, "b": keras.Variable(2.0)}), "variables.*`assign`"),
         (
             lambda: weights_of(StaticWeights()) is None or StaticWeights().assign([1, 2]),
             "cannot be changed",

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mtk
 from tests.quick import slow, some
@@ -271,6 +272,9 @@ def test_single_output_is_one_task():
         ({"loss": LOSSES, "metrics": {"c": ["mae"]}}, r"`metrics` names \['c'\]"),
         ({"loss": LOSSES, "loss_weights": {"aa": 2.0}}, "Did you mean 'a'"),
         ({"loss": LOSSES, "loss_weights": {"a": -1.0}}, "none negative"),
+        ({"loss": LOSSES, "loss_weights": {"a": keras.Variable(1.0)}}, "variables.*`assign`"),
+        ({"loss": LOSSES, "loss_weights": [tf.Variable(1.0), 1.0]}, "variables.*`assign`"),
+        ({"loss": "mse", "loss_weights": keras.Variable(1.0)}, "variables.*`assign`"),
         ({"loss": LOSSES, "loss_weights": [1.0]}, "a list of 1 item"),
         ({"loss": {"a": "mse"}, "metrics": {"b": ["mae"]}}, r"\['b'\] have metrics and no loss"),
         ({"loss": {"a": None}}, "no loss"),
