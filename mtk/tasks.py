@@ -203,17 +203,17 @@ class Task:
             y_true: Labels, `(B, ...)`.
             y_pred: Predictions, `(B, ...)`.
         """
-        if not tf.is_tensor(y_true):
-            several = isinstance(y_true, Mapping)
+        if not isinstance(y_true, tf.Tensor):
+            hints = {
+                Mapping: f"Or give each part a loss: {{{self.name!r}: {{part: loss}}}}.",
+                tf.RaggedTensor: "Pad ragged labels by `labels.to_tensor()`.",
+                tf.SparseTensor: "Make sparse labels dense by `tf.sparse.to_dense(labels)`.",
+            }
+            hint = "".join(f" {text}" for kind, text in hints.items() if isinstance(y_true, kind))
             raise ValueError(
-                f"The labels of task '{self.name}' must be one tensor. Received: "
+                f"The labels of task '{self.name}' must be one dense tensor. Received: "
                 f"{type(y_true).__name__}. Put additional inputs of the loss into further columns, "
-                "and a mask into the sample weights."
-                + (
-                    f" Or give each part a loss: {{{self.name!r}: {{part: loss}}}}."
-                    if several
-                    else ""
-                )
+                f"and a mask into the sample weights.{hint}"
             )
         if y_true.dtype == tf.string:
             raise ValueError(

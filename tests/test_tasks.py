@@ -202,3 +202,15 @@ def test_structured_labels_without_a_loss_per_part_raise():
     labels = {"box": tf.zeros((2, 4)), "class": tf.zeros((2,))}
     with pytest.raises(ValueError, match=r"Received: dict.*Or give each part a loss: \{'found': "):
         mtk.Task("found", "mse").check_labels(labels, tf.zeros((2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (tf.ragged.constant([[1.0], [2.0, 3.0]]), r"RaggedTensor.*to_tensor"),
+        (tf.sparse.from_dense([[1.0], [0.0]]), r"SparseTensor.*to_dense"),
+    ],
+)
+def test_labels_that_are_not_dense_are_named(labels, words):
+    with pytest.raises(ValueError, match=words):
+        mtk.Task("size", lambda y, p: p[:, 0]).check_labels(labels, tf.zeros((2, 1)))
