@@ -148,8 +148,8 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
     if not pads or isinstance(size, int):
         return _call(network, inputs, True)
 
-    def without_padding(output: tf.Tensor) -> tf.Tensor:
-        found = output[:size] if output.shape.rank else output
+    def without_padding(output: Any) -> Any:
+        found = output[:size] if tf.is_tensor(output) and output.shape.rank else output
         mask = getattr(output, "_keras_mask", None)
         if mask is not None:
             found._keras_mask = mask[:size]

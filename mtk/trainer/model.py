@@ -719,11 +719,9 @@ class MultiTaskModel(keras.Model):
             if not self.run_eagerly:
                 inputs = tf.nest.map_structure(unbuilt.symbolic, inputs)
             with self.distribute_strategy.scope():
-                outputs = self.network(inputs)
+                outputs = unbuilt.build(self.network, inputs)
                 if self._is_pending:
-                    # Without their history, in which the network is the only layer.
-                    new = [keras.KerasTensor(x.shape, x.dtype) for x in tf.nest.flatten(outputs)]
-                    self._compile_tasks(tf.nest.pack_sequence_as(outputs, new))
+                    self._compile_tasks(tf.nest.map_structure(unbuilt.without_history, outputs))
                 else:
                     self._build_combiner()
         if not (self.run_eagerly or self._has_built_inside):

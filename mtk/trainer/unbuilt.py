@@ -1,5 +1,6 @@
-"""Builds nested layers that Keras has not called before `fit`."""
+"""Builds networks, and nested layers that Keras has not called before `fit`."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -23,6 +24,28 @@ class _Called(keras.Operation):
 def symbolic(spec: tf.TypeSpec | None) -> keras.KerasTensor | None:
     """Returns a Keras tensor of a spec; None for None."""
     return spec and keras.KerasTensor(spec.shape, spec.dtype.name)
+
+
+def without_history(output: Any) -> Any:
+    """Returns a symbolic output without its history, in which the network is the only layer."""
+    return keras.KerasTensor(output.shape, output.dtype) if hasattr(output, "shape") else output
+
+
+def build(network: keras.Model, inputs: Any) -> Any:
+    """Builds a network by a call, and returns its outputs, some of which may be None.
+
+    Args:
+        network: The network.
+        inputs: Its inputs, as Keras tensors or as examples.
+    """
+    try:
+        return network(inputs)
+    except ValueError:
+        if network.built:
+            # Keras cannot record a call whose outputs are not all tensors.
+            with contextlib.suppress(Exception):
+                return network.compute_output_spec(inputs)
+        raise
 
 
 def build_inside(network: keras.Model, inputs: Any = None) -> None:

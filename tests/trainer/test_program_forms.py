@@ -264,6 +264,22 @@ PROGRAMS = {
         {},
         {},
     ),
+    "an output of None, not built": (
+        lambda: Late(lambda a, b: {"a": a, "b": b, "c": None}),
+        {"a": "mse", "b": "mae"},
+        X,
+        BOTH,
+        {},
+        {},
+    ),
+    "an output of None in a dict of dicts, not built": (
+        lambda: Late(lambda a, b: {"p": {"a": a, "c": None}, "b": b}),
+        {"p": {"a": "mse"}, "b": "mae"},
+        X,
+        {"p": {"a": A}, "b": B},
+        {},
+        {},
+    ),
     "classes of an output, not built": (
         lambda: Late(lambda a, b: tf.concat([a, b], -1)),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -355,6 +371,7 @@ SIMILAR = (
     *("sum of a loss of a batch", "loss of columns, weights", "classes of a generalized loss"),
     *("a layer puts out twice", "tversky", "dict of dicts, one without a loss"),
     *("an input of None", "classes of an output, not built"),
+    "an output of None, not built",
 )
 
 
