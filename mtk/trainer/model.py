@@ -163,6 +163,17 @@ class MultiTaskModel(keras.Model):
             tasks = check_tasks(tasks)
             self._take_tasks(CompiledTasks(tasks, [task.name for task in tasks]))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_traced = name in ("network", "combiner", "gradients")
+        if is_traced and getattr(self, "train_function", None) is not None:
+            raise AttributeError(
+                f"`{name}` of a model that has trained cannot be changed because traced steps "
+                "contain it. Create a new model, such as MultiTaskModel(model.network, "
+                "combiner=...); with the same network, `compile(model.optimizer, ...)` keeps the "
+                "optimizer's state."
+            )
+        super().__setattr__(name, value)
+
     def _take_tasks(self, found: CompiledTasks) -> None:
         check_tasks(found.tasks)
         if self.tasks and found.task_names != self.task_names:

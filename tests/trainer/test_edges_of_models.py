@@ -319,6 +319,19 @@ def test_arguments_cannot_be_changed_once_the_combiner_is_built():
             setattr(model.combiner, name, value)
 
 
+def test_what_a_traced_step_contains_is_fixed_and_a_new_model_goes_on():
+    one, two = (model_of(network(), optimizer=keras.optimizers.Adam(0.1)) for _ in range(2))
+    two.network.set_weights(one.network.get_weights())
+    two.combiner = StaticWeights({"a": 1.0, "b": 1.0})
+    fit(one, epochs=2), fit(two, epochs=1)
+    for name, value in (("combiner", PCGrad()), ("network", network()), ("gradients", "loop")):
+        with pytest.raises(AttributeError, match=rf"`{name}` of a model that has trained"):
+            setattr(two, name, value)
+    fit(model_of(two.network, StaticWeights(), optimizer=two.optimizer), epochs=1)
+    for found, expected in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def plain_gramian(net, variables, y):
     with tf.GradientTape(persistent=True) as tape:
         found = net(X)
