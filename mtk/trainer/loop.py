@@ -98,6 +98,7 @@ class Loop:
 
     def _step_after(self, data: Any) -> Logs:
         """Runs a step once its batch is there, so that none is counted when the data have ended."""
+        data = tf.nest.map_structure(_plain, data)
         parts = tf.nest.flatten(data, expand_composites=True)
         with tf.control_dependencies([part for part in parts if tf.is_tensor(part)]):
             logs = self.step(data)
@@ -143,6 +144,11 @@ class Loop:
             return tf.cond(batch.has_value(), take, lambda: (tf.constant(number), logs))
 
         return tf.while_loop(lambda i, _: i < number, body, (tf.constant(0), logs))[1]
+
+
+def _plain(part: Any) -> Any:
+    """Returns None for a None of a generator, in whose place Keras puts an empty optional."""
+    return None if isinstance(part, tf.experimental.Optional) else part
 
 
 def _mean_over_replicas(logs: Logs) -> Logs:

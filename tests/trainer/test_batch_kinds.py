@@ -382,6 +382,21 @@ def test_generator_that_ends_early(steps, eagerly):
     assert model.optimizer.iterations.numpy() >= 2
 
 
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+@pytest.mark.parametrize("eagerly", some([False, True], [True]))
+@pytest.mark.parametrize("of_some", [False, True])
+def test_a_generator_that_gives_none(of_some, eagerly):
+    """In place of the weights, or of those of some tasks, as in Keras."""
+    found = []
+    for nones in ({"b": None, "c": None}, {}):
+        weights = [{"a": np.arange(SIZE) % 2, **nones}] if of_some else [None] if nones else []
+        model, batches = model_of(run_eagerly=eagerly), [(X, Y, *weights)] * 2
+        model.fit((batch for batch in batches), steps_per_epoch=2, verbose=0)
+        losses = model.evaluate((batch for batch in batches), steps=2, verbose=0)
+        found.append([*model.network.get_weights(), *losses])
+    zoo.assert_close(*found, 0.0)
+
+
 @pytest.mark.parametrize("what", ["fit", "evaluate"])
 def test_exhausted_generator(what):
     """It raises a clear error, not an UnboundLocalError."""
