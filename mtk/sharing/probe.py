@@ -96,14 +96,18 @@ def run(network: keras.Model, num_tasks: int, spec: Any, forward: Forward) -> Pr
     return Probed(reached, {key: _bits(of) for key, of in zip(keys, outputs, strict=True)})
 
 
-def _tried(
-    function: Callable[[Any], tf.Tensor], spec: Any, num_tasks: int, rng: np.random.Generator
-) -> np.ndarray:
+def _tried(function: Any, spec: Any, num_tasks: int, rng: np.random.Generator) -> np.ndarray:
     """Tries varying integers (attention to equal tokens has no gradient), then ones."""
+
+    def flags(largest: int) -> np.ndarray:
+        data = examples(spec, num_tasks, rng, largest)
+        # Such a function is a graph, also after `tf.config.run_functions_eagerly(True)`.
+        return function.get_concrete_function(data)(data).numpy()
+
     try:
-        return function(examples(spec, num_tasks, rng, 2)).numpy()
+        return flags(2)
     except tf.errors.OpError:  # An embedding with fewer rows.
-        return function(examples(spec, num_tasks, rng, 1)).numpy()
+        return flags(1)
 
 
 def _flags(

@@ -283,7 +283,11 @@ def test_probing_is_skipped_where_the_graph_shows_the_structure(kind, monkeypatc
     model_of(networks.NETWORKS[kind]()).inspect(networks.batch(kind))
 
 
-def test_heads_split_from_one_output_are_found_by_probing():
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_heads_split_from_one_output_are_found_by_probing(eagerly, request):
+    """Also with `tf.config.run_functions_eagerly(True)`, as in debugging."""
+    tf.config.run_functions_eagerly(eagerly)
+    request.addfinalizer(lambda: tf.config.run_functions_eagerly(False))
     inputs = keras.Input((6,))
     x = layers.Dense(8, name="trunk")(inputs)
     both = layers.Concatenate()([layers.Dense(n, name=name)(x) for name, n in SIZES.items()])
