@@ -211,6 +211,6 @@ def test_structured_labels_without_a_loss_per_part_raise():
         (tf.sparse.from_dense([[1.0], [0.0]]), r"SparseTensor.*to_dense"),
     ],
 )
-def test_labels_that_are_not_dense_are_named(labels, words):
+def test_labels_that_are_not_dense_raise(labels, words):
     with pytest.raises(ValueError, match=words):
         mtk.Task("size", lambda y, p: p[:, 0]).check_labels(labels, tf.zeros((2, 1)))

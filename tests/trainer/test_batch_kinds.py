@@ -385,8 +385,8 @@ def test_generator_that_ends_early(steps, eagerly):
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 @pytest.mark.parametrize("eagerly", some([False, True], [True]))
 @pytest.mark.parametrize("of_some", [False, True])
-def test_a_generator_that_gives_none(of_some, eagerly):
-    """In place of the weights, or of those of some tasks, as in Keras."""
+def test_generator_with_none_for_sample_weights(of_some, eagerly):
+    """For all tasks or for some, as in Keras."""
     found = []
     for nones in ({"b": None, "c": None}, {}):
         weights = [{"a": np.arange(SIZE) % 2, **nones}] if of_some else [None] if nones else []

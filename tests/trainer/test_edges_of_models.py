@@ -319,7 +319,7 @@ def test_arguments_cannot_be_changed_once_the_combiner_is_built():
             setattr(model.combiner, name, value)
 
 
-def test_what_a_traced_step_contains_is_fixed_and_a_new_model_goes_on():
+def test_network_and_combiner_cannot_be_replaced_after_training():
     one, two = (model_of(network(), optimizer=keras.optimizers.Adam(0.1)) for _ in range(2))
     two.network.set_weights(one.network.get_weights())
     two.combiner = StaticWeights({"a": 1.0, "b": 1.0})
