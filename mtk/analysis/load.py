@@ -10,7 +10,7 @@ import pandas as pd
 from mtk import records
 from mtk.analysis import metric_sets, plain_text, run_record, schema
 from mtk.analysis.cpu_times import cpu_times
-from mtk.analysis.run_table import with_setting
+from mtk.analysis.run_table import STATIC, with_setting
 from mtk.analysis.weights import static_weights
 from mtk.display import significant
 from mtk.errors import StudyError
@@ -46,11 +46,12 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         recorded them, and `cpu_seconds` (over all sessions of a run) if the study's log has them.
         In a search, `cpu_spent` is the CPU time of all its runs at the end of this one, and `goal`
         is present if the search had a goal other than the front. A status other than
-        "finished" (diverged, paused, unfinished, failed, pending, damaged, incomplete) comes with a
-        reason; no listed run is left out. A run is incomplete if it lacks, on validation or test, a
-        metric that at least half of the runs of its setting have on both. `attrs["remarks"]` holds
-        the remarks of the sweeps on their runs, and assumptions that had to be made, as pairs of
-        study and remark.
+        "finished" (diverged, paused, unfinished, failed, pending, damaged, incomplete, duplicate)
+        comes with a reason; no listed run is left out. A run is incomplete if it has no seed, or
+        lacks, on validation or test, a metric that at least half of the runs of its setting have on
+        both. It is a duplicate if an earlier run has the same method, parameters and seed.
+        `attrs["remarks"]` holds the remarks of the sweeps on their runs, and assumptions that had
+        to be made, as pairs of study and remark.
 
     Raises:
         StudyError: If a folder is not a study, or a study has no runs.
@@ -63,7 +64,9 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     for path in map(Path, paths):
         listed = read_list(path)
         study = _unused(listed.get("name") or plain_text.name(path.resolve().name), names)
-        rows = [run_record.read(*run) for run in runs_of(path, listed)]
+        runs = list(runs_of(path, listed))
+        rows = [run_record.read(*run) for run in runs]
+        unlisted = [not about for _, about in runs] if listed.get("runs") else []
         for name, seconds in zip(("cpu_seconds", "cpu_spent"), cpu_times(path), strict=True):
             for row in rows if seconds else ():
                 row[name] = seconds.get(row["run"])
@@ -73,7 +76,8 @@ def load(folders: str | Path | Sequence[str | Path]) -> pd.DataFrame:
             raise StudyError(
                 f"The study {str(path)!r} has no runs. Run the study first, or leave it out."
             )
-        said = [*_parameters(rows), *_roles(rows, listed.get("baseline"))]
+        said = [*_parameters(rows), *_labels(rows, unlisted)]
+        said += _roles(rows, listed.get("baseline"))
         remarks += [(study, remark) for remark in [*said, *(listed.get("remarks") or [])] if remark]
         tables.append(pd.DataFrame([{"study": study, **row} for row in rows]))
     table = _complete(_ordered(pd.concat(tables, ignore_index=True)))
@@ -149,14 +153,18 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
         )
     # The list may qualify a parameter with another module than the one that defines it.
     own = {_end(name): name for row in rows for name in row["recorded"]}
-    found = []
+    found, begun = [], [bool(row["recorded"]) for row in rows]
     for row in rows:
         listed = {own.get(_end(n), n): value for n, value in row.pop("listed").items()}
+        if row["seed"] is not None:
+            listed = {n: row["seed"] if v == "%seed" else v for n, v in listed.items()}
         found.append({**listed, **row.pop("recorded")})
     seeds = _seeds(rows, found)
-    for row, values in zip(rows, found, strict=True):
-        kept = {name: value for name, value in values.items() if name not in seeds}
-        row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in kept.items())
+    found = [{name: each[name] for name in each if name not in seeds} for each in found]
+    for row, kept in zip(rows, _with_common(rows, found, begun), strict=True):
+        # Without any parameter, static weightings differ at least in their weights.
+        known = kept or {"weights": row["task_weights"]} if row["task_weights"] else kept
+        row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in known.items())
         row |= {name: _told(row, name, value) for name, value in kept.items()}
     if not silent or len(silent) < len(ended):
         return []
@@ -164,6 +172,47 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
         "Its runs were made by an earlier version, which did not record parameters, so the "
         "parameters are taken from study.json. Runs of a method that study.json does not list "
         "count as one configuration."
+    ]
+
+
+def _with_common(
+    rows: list[dict[str, Any]], found: list[dict[str, Any]], begun: Sequence[bool]
+) -> Iterator[dict[str, Any]]:
+    """Yields the parameters of each run, also those that all runs of its method have in common.
+
+    The study's list has few of the parameters that a run records when it begins; without the others
+    a run that has not begun would be a configuration of its own.
+    """
+    common: dict[str, dict[str, Any]] = {}
+    for row, values in itertools.compress(zip(rows, found, strict=True), begun):
+        before = common.setdefault(row["method"], values)
+        shared = {n: v for n, v in before.items() if n in values and values[n] == v}
+        common[row["method"]] = shared
+    for row, values, has in zip(rows, found, begun, strict=True):
+        more = common.get(row["method"], {}) if values and not has else {}
+        yield values | {name: value for name, value in more.items() if name not in values}
+
+
+def _labels(rows: list[dict[str, Any]], unlisted: Sequence[bool]) -> list[str]:
+    """Labels unlisted runs as the listed runs with the same parameters; returns a remark on them.
+
+    Args:
+        rows: The runs, with their configurations.
+        unlisted: Whether each of them is missing in the study's list; [] if there is no list.
+    """
+    known: dict[tuple[str, str], str] = {}
+    for row, missing in zip(rows, unlisted, strict=False):
+        key = row["combiner"], row["configuration"]
+        if missing:
+            row["method"] = known.get(key, row["method"])
+        elif row["configuration"]:
+            known.setdefault(key, row["method"])
+    if not (number := sum(unlisted)):
+        return []
+    return [
+        f"{number} of {len(rows)} runs are not in study.json, so they belong to no stage. Those "
+        "with the parameters of a listed run count for its method, the others for a method named "
+        "after their combiner."
     ]
 
 
@@ -199,38 +248,60 @@ def _roles(rows: list[dict[str, Any]], baseline: str | None) -> list[str]:
     """Fills in roles that the study does not record; returns the assumptions that were made."""
     ended = [row for row in rows if row["status"] == "finished"]
     silent = [row for row in ended if row["static"] is None]
+    recorded = {row["method"]: row["static"] for row in ended if row["static"] is not None}
     for row in rows:
         if row["static"] is None:
-            row["static"] = (
-                static_weights(row) is not None if baseline is None else row["method"] == baseline
+            row["static"] = recorded.get(
+                row["method"],
+                static_weights(row) is not None if baseline is None else row["method"] == baseline,
             )
         if row["role"] is None:
             weights = static_weights(row) or {}
             alone = len(weights) > 1 and max(weights.values()) == 1.0
             row["role"] = "single" if alone else "baseline" if row["static"] else "method"
+        if row["method"] == STATIC and row["role"] in ("method", "replay"):
+            row["method"] = f"{STATIC} ({row['combiner'] or row['role']})"
+    said = []
+    if baseline is not None and not recorded.get(baseline, baseline in {r["method"] for r in rows}):
+        said = [
+            f"study.json names {baseline!r} as the baseline, but no run of that name trained with "
+            "static weights. Methods are compared with the runs that did."
+        ]
     if not silent:
-        return []
+        return said
     by = (
         f"runs of the method {baseline!r}"
         if baseline
         else "runs with fixed weights in their configuration"
     )
     return [
+        *said,
         f"{len(silent)} of {len(ended)} finished runs have no readable manifest.json, or one of "
         "an earlier version, which recorded neither whether weights are static nor the direction "
-        f"of metrics. Treated as static weights: {by}."
+        f"of metrics. Treated as static weights: {by}.",
     ]
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    """Marks finished runs that lack a metric that is compared in their setting."""
+    """Marks finished runs that lack what is compared in their setting or repeat another one."""
     settings = with_setting(table)["setting"]
-    groups = table.groupby([table["study"], settings], sort=False)
-    lacking = pd.concat([metric_sets.incomplete(runs) for _, runs in groups])
-    lacking = lacking[lacking != ""]
-    table.loc[lacking.index, "status"] = "incomplete"
-    table.loc[lacking.index, "reason"] = lacking
+    for status, find in (("incomplete", metric_sets.incomplete), ("duplicate", _repeated)):
+        groups = table.groupby([table["study"], settings], sort=False)
+        reasons = pd.concat([find(runs) for _, runs in groups])
+        reasons = reasons[reasons != ""]
+        table.loc[reasons.index, "status"] = status
+        table.loc[reasons.index, "reason"] = reasons
     return table
+
+
+def _repeated(runs: pd.DataFrame) -> pd.Series:
+    """Returns which run each finished run repeats, as a sentence; "" for the others."""
+    names = ["role", "method", "combiner", "configuration", "seed", "lineage"]
+    finished = runs[runs["status"] == "finished"].reindex(columns=names)
+    first = runs["run"].loc[finished.index].groupby([finished[n] for n in names], dropna=False)
+    own = first.transform("first")
+    reasons = "same recorded method, parameters and seed as the run " + own + ", which counts"
+    return reasons.where(finished.duplicated(), "").reindex(runs.index, fill_value="")
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

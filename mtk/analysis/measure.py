@@ -229,7 +229,8 @@ def _left_out(staged: pd.DataFrame, whole: pd.DataFrame, seeds: Sequence[int]) -
 
 
 def _numbers(seeds: Iterable[float]) -> str:
-    return ", ".join(f"{seed:g}" for seed in sorted(seeds))
+    known = [f"{seed:g}" for seed in sorted(seed for seed in seeds if not np.isnan(seed))]
+    return ", ".join([*known, *(["an unknown seed"] if any(map(np.isnan, seeds)) else [])])
 
 
 class GroupedExamples(NamedTuple):

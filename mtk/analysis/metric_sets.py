@@ -9,6 +9,7 @@ import pandas as pd
 
 from mtk import monitor
 from mtk.analysis.schema import SPLITS
+from mtk.display import counted
 
 # If a smaller share of the runs has a metric, the metric is left out instead of the other runs.
 _SHARE = 0.5
@@ -259,12 +260,13 @@ def incomplete(runs: pd.DataFrame) -> pd.Series:
     affected = (runs["status"] == "finished") & (runs["role"] != "single")
     texts = pd.Series("", runs.index, dtype=object)
     if not columns:
-        return texts.mask(affected, "no metric has values on both validation and test")
+        few = "no metric has values on both validation and test in half of the runs"
+        return texts.mask(affected, few)
     lacking = runs.loc[affected, columns].isna()
     for index, row in lacking[lacking.any(axis=1)].iterrows():
-        more = f" and {row.sum() - 1} others" if row.sum() > 1 else ""
+        more = f" and {counted(int(row.sum()) - 1, 'other')}" if row.sum() > 1 else ""
         texts[index] = f"no value of {row.idxmax()}{more}"
-    return texts
+    return texts.mask(affected & runs["seed"].isna(), "no seed, so no runs to compare it with")
 
 
 def left_out(runs: pd.DataFrame) -> pd.DataFrame:

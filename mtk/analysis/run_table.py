@@ -6,6 +6,8 @@ import pandas as pd
 from mtk.analysis import metric_sets, plain_text
 from mtk.analysis.schema import MEASURE
 
+# The name of all runs with static weights in a comparison.
+STATIC = "static weights"
 LEARNING_RATE = "experiment.Optimization.learning_rate"
 WEIGHT_DECAY = "experiment.Optimization.weight_decay"
 # Parameters that define another experiment rather than other hyperparameters: models of different

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mtk.analysis import run_table
 from mtk.analysis.fronts import non_dominated
 from mtk.analysis.metric_sets import Objective, points
 
-STATIC = "static weights"
+STATIC = run_table.STATIC
 # Maximum number of models per method.
 MOST_MODELS = 5
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ class StudyView:
         found: Its configurations, as returned by `configurations`.
         spaces: Sets of metrics by name, with one metric for each task.
         unknown: Metrics whose direction of improvement is unknown.
+        left_out: Metrics that are not compared; see `metric_sets.left_out`.
     """
 
     title: str
@@ -34,6 +35,7 @@ class StudyView:
     found: pd.DataFrame
     spaces: MetricSets
     unknown: Sequence[str]
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @functools.cached_property
     def first_stage(self) -> "StudyView":
@@ -179,11 +181,11 @@ def views(
         names = list(dict.fromkeys(settings[~lost])) or [""]
         for number, name in enumerate(names):
             own = with_cost(runs[((settings == name) & ~lost) | (lost & (number == 0))], costs)
-            compared = metric_sets.compared(own)
+            compared, left_out = metric_sets.compared(own), metric_sets.left_out(own)
             own = own[[c for c in own if c in compared or not metric_sets.is_metric(c)]]
             title = f"{study} ({name})" if len(names) > 1 else str(study)
             sets, unknown = metric_sets.find_metric_sets(own, higher, lower)
-            found.append(StudyView(title, own, configurations(own), sets, unknown))
+            found.append(StudyView(title, own, configurations(own), sets, unknown, left_out))
     return found
 
 

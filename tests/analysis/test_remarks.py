@@ -1,6 +1,7 @@
 """Remarks on unsound studies: every problem is reported, and no run is dropped silently."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from mtk import analysis, example_values
 from mtk.analysis.comparison import width_table
 from mtk.analysis.reporting.remarks import remarks
 from mtk.example_values import ExampleValues
-from tests.analysis.synthetic import Run, grid, two_stages, write_study
+from tests.analysis.synthetic import Run, grid, record, two_stages, write_study
 
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -210,13 +211,142 @@ def test_width_that_depends_on_one_weighting_is_reported(tmp_path):
     assert f"right {own['width']:.3g} or {own['with dominated static models']:.3g}" in text
 
 
+def of_method(folder, method, stage):
+    """The hashes of a method's runs."""
+    listed = json.loads((folder / "study.json").read_text())["runs"]
+    return [run["hash"] for run in listed if (run["method"], run["stage"]) == (method, stage)]
+
+
+def test_a_task_that_few_runs_have_is_said(tmp_path):
+    """What is left out changes every verdict, so a table far below is not enough."""
+
+    def change(path, content):
+        static = json.loads((path.parent / "manifest.json").read_text())["method"]["static"]
+        for split in ("train", "validation", "test") if static else ():
+            if path.name == "result.json":
+                del content[split]["tasks"]["right"]
+
+    folder = rewritten(write_study(tmp_path / "study", small()), change)
+    texts, found, _ = said(folder)
+    assert "Not compared at all: task right. The comparison is of the other tasks." in texts
+    assert "right/loss (15 on validation, 15 on test). 40 runs in total." in texts
+    assert {title for title, _ in found} == {"mean loss over tasks", "mean accuracy over tasks"}
+
+
+def test_a_metric_without_values_in_one_split_is_said(tmp_path):
+    def change(path, content):
+        if path.name == "result.json":
+            content["test"]["tasks"]["left"]["accuracy"] = float("nan")
+
+    texts, _, table = said(rewritten(write_study(tmp_path / "study", small()), change))
+    assert "Not compared at all" not in texts
+    assert "so they are not compared: left/accuracy (40 on validation, 0 on test)." in texts
+    assert (table["status"] == "finished").all()
+
+
+def test_no_values_at_all_on_test_leave_no_other_task(tmp_path):
+    def change(path, content):
+        if path.name == "result.json":
+            content["test"] = {"tasks": {}}
+
+    texts, found, _ = said(rewritten(write_study(tmp_path / "study", small()), change))
+    assert "Not compared at all: tasks left, right.\n" in texts
+    assert not found
+
+
+def test_a_repeated_run_counts_once(tmp_path):
+    folder = write_study(tmp_path / "study", small())
+    before = said(folder)
+    (original,) = of_method(folder, "pcgrad", "measure")[:1]
+    for number in range(2):
+        shutil.copytree(folder / "runs" / original, folder / "runs" / f"{original}-{number}")
+    texts, found, table = said(folder)
+    assert "2 of 42 runs repeat another run, with the same method, parameters and seed." in texts
+    assert "2 of 42 runs are not in study.json" in texts
+    assert {*table["method"]} == {*before[2]["method"]}
+    copies = table[table["status"] == "duplicate"]
+    assert [*copies["run"]] == [f"{original}-0", f"{original}-1"]
+    assert copies["reason"].str.contains(f"as the run {original}, which counts").all()
+    assert {name: v.margin for name, v in found.items()} == {
+        name: v.margin for name, v in before[1].items()
+    }
+    counts = analysis.configurations(table)[["method", "configuration", "seeds"]]
+    assert counts.equals(analysis.configurations(before[2])[["method", "configuration", "seeds"]])
+
+
+def test_runs_without_a_seed(tmp_path):
+    """They cannot be compared seed by seed."""
+    folder = write_study(tmp_path / "study", small())
+    lost = of_method(folder, "mgda", "measure")[0]
+    for path in (folder / "runs" / lost).rglob("*.json"):
+        content = json.loads(path.read_text())
+        content.pop("seed", None)
+        content.get("settings", {}).pop("experiment.Training.seed", None)
+        path.write_text(json.dumps(content))
+    listed = json.loads((folder / "study.json").read_text())
+    for run in listed["runs"]:
+        run |= {"seed": None} if run["hash"] == lost else {}
+    (folder / "study.json").write_text(json.dumps(listed))
+    texts, found, table = said(folder)
+    assert [*table["reason"][table["status"] == "incomplete"]] == [
+        "no seed, so no runs to compare it with"
+    ]
+    assert "incomplete at an unknown seed; finished at 2" in texts
+    assert "mgda" not in {name for _, name in found}
+
+
+def test_a_method_called_static_weights(tmp_path):
+    runs = [replace(r, method="static weights") if r.method == "mgda" else r for r in small()]
+    _, found, table = study(tmp_path, runs)
+    assert ("front of loss", "static weights (MGDA)") in found
+    assert {*table["method"][table["role"] == "baseline"]} == {"static_weights"}
+
+
+@pytest.mark.parametrize("name", ["result.json", "manifest.json", "checkpoints/run.json"])
+def test_a_damaged_run_with_static_weights_is_no_method(tmp_path, name):
+    folder = write_study(tmp_path / "study", small())
+    (folder / "runs" / of_method(folder, "static_weights", "select")[0] / name).write_text("{")
+    _, found, table = said(folder)
+    assert {*table["role"][table["method"] == "static_weights"]} == {"baseline"}
+    assert {name for _, name in found} == {"pcgrad", "mgda", "gradnorm"}
+
+
+def test_runs_that_have_not_begun_are_no_configurations_of_their_own(tmp_path):
+    """The list has few of the parameters that a run records."""
+    runs = small()
+    folder = write_study(tmp_path / "study", runs)
+    listed = json.loads((folder / "study.json").read_text())
+    for run, about in zip(runs, listed["runs"], strict=True):
+        about["bindings"] = {"experiment.Optimization.learning_rate": run.rate, "a.B.seed": "%seed"}
+        record(folder / "runs" / run.hash, **{"a.B.seed": str(run.seed)})
+    (folder / "study.json").write_text(json.dumps(listed))
+    before = analysis.configurations(analysis.load(folder))
+    for stage in ("select", "measure"):
+        for name in of_method(folder, "mgda", stage)[1:]:
+            shutil.rmtree(folder / "runs" / name)
+    texts, _, table = said(folder)
+    after = analysis.configurations(table)
+    assert {*after["configuration"]} == {*before["configuration"]}
+    assert "mgda: 1 of 1 selected models are left out" in texts
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "nothing"])
+def test_a_baseline_without_static_weights_is_said(tmp_path, name):
+    folder = write_study(tmp_path / "study", small())
+    listed = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps({**listed, "baseline": name}))
+    texts, found, _ = said(folder)
+    assert f"study.json names {name!r} as the baseline, but no run of that name trained" in texts
+    assert ("front of loss", "pcgrad") in found
+
+
 def test_runs_without_a_result_are_counted(tmp_path):
     runs = small()
     folder = write_study(tmp_path / "study", runs)
     lost = next(run for run in runs if run.method == "mgda" and run.stage == "select")
     (folder / "runs" / lost.hash / "result.json").unlink()
     texts, _, table = said(folder)
-    assert f"1 of {len(table)} runs have no result and do not count (1 unfinished)." in texts
+    assert f"1 of {len(table)} runs have no usable result and do not count (1 unfinished)." in texts
 
 
 def test_selection_by_another_loss_than_the_compared_one(tmp_path):

@@ -28,6 +28,9 @@ def written(table: pd.DataFrame) -> dict[str, str]:
     methods = list(dict.fromkeys(table["method"]))
     shown = {method: _written(method, classes) for method in methods}
     taken = [*methods, *shown.values()]
+    # Runs with static weights are compared under this name, whatever their label is.
+    others = set(table.loc[table["role"].isin(["method", "replay"]), "method"])
+    taken += [STATIC for method in others if shown[method] == STATIC]
     return {m: name if m == name or taken.count(name) == 1 else m for m, name in shown.items()}
 
 

@@ -16,6 +16,8 @@ from mtk.analysis.select import STATIC
 from mtk.analysis.study_view import StudyView
 from mtk.display import counted, short
 
+# More of the metrics that are not compared are only in the table.
+_MOST_METRICS = 6
 # With fewer values, each lies at an edge.
 _FEWEST_VALUES = 3
 
@@ -37,7 +39,7 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
     """Returns a sentence for everything that was left out, assumed or irregular."""
     runs, losses = view.table, {monitor.MEAN_LOSS, monitor.RELATIVE_LOSS}
     finished = metric_sets.finished(runs)
-    ended = ["finished", "diverged", "incomplete", "paused"]
+    ended = ["finished", "diverged", "incomplete", "paused", "duplicate"]
     lost = runs[~runs["status"].isin(ended)]
     training = [column for column in metric_sets.compared(runs) if column.startswith("train/")]
     lacking = finished[training].isna()
@@ -46,6 +48,7 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
     data = runs.get("data", pd.Series(None, runs.index))
     measured = [text for each in compared for text in each.measured.remarks]
     measured += metric_sets.constant(finished)
+    metrics, tasks = left_out(view)
     said = templates().get_template("remarks.txt").render(
         sealed=metric_sets.is_sealed(runs),
         setting=view.title.removeprefix(study).strip(" ()") if view.title != study else "",
@@ -62,6 +65,11 @@ def remarks(view: StudyView, compared: Sequence[Comparison]) -> list[str]:
         runs=len(runs),
         paused=(runs["status"] == "paused").sum(),
         lost=len(lost),
+        duplicates=(runs["status"] == "duplicate").sum(),
+        left_out=metrics,
+        most=_MOST_METRICS,
+        left_out_tasks=tasks,
+        tasks=view.tasks,
         lost_ends=ends(lost),
         incomplete=[*runs["reason"][runs["status"] == "incomplete"]],
         finished=len(finished),
@@ -136,6 +144,18 @@ def _not_measured(view: StudyView) -> Iterator[str]:
                 of.append(f"{method} {lacking}")
         if of:
             yield f"by {space} {', '.join(of)}"
+
+
+def left_out(view: StudyView) -> tuple[list[str], list[str]]:
+    """Returns the metrics that too few runs have, with numbers, and the tasks without others."""
+    splits = ["validation"] if metric_sets.is_sealed(view.table) else ["validation", "test"]
+    rows = view.left_out.fillna(0).to_dict("records")
+    metrics = [
+        f"{row['metric']} ({', '.join(f'{row[split]:.0f} on {split}' for split in splits)})"
+        for row in rows
+    ]
+    tasks = [str(row["metric"]).partition("/")[0] for row in rows]
+    return metrics, [task for task in dict.fromkeys(tasks) if task not in view.tasks]
 
 
 def ends(runs: pd.DataFrame) -> str:
