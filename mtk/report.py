@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # With many tasks pandas advises how to store hundreds of columns; no reader can act on it.
         warnings.filterwarnings("ignore", "DataFrame is highly fragmented")
         drawn = [_imported(text) for text in asked.figure]
-        about = (asked.higher, asked.lower, dict(asked.cost), asked.delta, drawn)
+        about = (asked.higher, asked.lower, dict(asked.cost), asked.delta, drawn, print)
         page = analysis.report(asked.study_dir, asked.out, *about)
     except ModuleNotFoundError as error:
         print(

@@ -32,7 +32,7 @@ def advice(view: StudyView, better: Sequence[str] = ()) -> str:
     if runs.empty:
         return ""
     if finished.empty:
-        return "No run with static weights has finished."
+        return "No run with static weights can be compared."
     if "goal" in runs and runs["goal"].notna().any():
         goal = runs["goal"].dropna().iloc[0]
         return (

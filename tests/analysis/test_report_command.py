@@ -248,13 +248,33 @@ def test_all_runs_diverged(unrendered, tmp_path):
     assert "No run of static weights can be compared" in page.words
 
 
+def test_the_terminal_says_what_came_out_and_what_does_not_count(unrendered, tmp_path, capsys):
+    runs = small(weights=(0.3, 0.5, 0.7))
+    for run in runs:
+        run.tasks = ("left",) if run.method == "static_weights" else run.tasks
+        run.status = "diverged" if run.method == "mgda" else run.status
+    study = write_study(tmp_path / "study", runs)
+    assert report.main([f"--study_dir={study}", f"--out={tmp_path / 'out'}"]) == 0
+    said, place = capsys.readouterr().out.splitlines()
+    lost = sum(run.method == "mgda" for run in runs)
+    assert said.startswith("synthetic: PCGrad ")
+    assert "MGDA no verdict" in said
+    assert f" {lost} of {len(runs)} runs do not count ({lost} diverged)." in said
+    assert " Not compared: right. The page has " in said
+    assert place == f"Report: {tmp_path / 'out' / 'index.html'}"
+    page = Page(tmp_path / "out" / "index.html")
+    assert "on the task left (not right; see the remarks)" in page.words
+
+
 @pytest.mark.slow
 def test_task_missing_in_half_of_the_runs(unrendered, tmp_path):
     runs = small(weights=(0.3, 0.5, 0.7))
     for run in runs[::2]:
         run.tasks = ("left",)
     page = page_of(tmp_path, runs)
-    assert f"{len(runs) // 2} of {len(runs)} runs lack values that other runs have" in page.words
+    assert (
+        f"{len(runs) // 2} of {len(runs)} runs lack values that the comparison needs" in page.words
+    )
     assert "right" in page.words
 
 

@@ -24,6 +24,7 @@ def report(
     costs: Mapping[str, float] | None = None,
     delta: float = DELTA,
     figures: Sequence[Callable[[StudyView], Figure]] = (),
+    say: Callable[[str], object] | None = None,
 ) -> Path:
     """Writes a report on studies: a page, figures as PNG and SVG, tables as CSV, and HParams.
 
@@ -40,6 +41,7 @@ def report(
         figures: Functions that draw additional figures: each takes a study and returns a matplotlib
             Figure. The docstring gives title and caption. If a function raises an
             `UnavailableError`, the page shows the reason instead of the figure.
+        say: Is called with a sentence on each study, such as `print`.
 
     Returns:
         The path of the page, `<out>/index.html`, which needs no other file.
@@ -70,6 +72,9 @@ def report(
         made.write(aside)
         write_hparams(table, aside / "tensorboard")
         (aside / "index.html").write_text(page.render(made), encoding="utf-8")
+    if say is not None:
+        for sentence in page.sentences(made):
+            say(sentence)
     return Path(out) / "index.html"
 
 

@@ -167,7 +167,7 @@ def _study(
 ) -> Section:
     section = Section(view.title, names, view)
     if metric_sets.finished(view.table).empty:
-        said = f"no run has finished ({ends(view.table)})"
+        said = f"no run can be compared ({ends(view.table)})"
         section.skipped["Verdicts, figures and tables"] = said
         return section
     if metric_sets.is_sealed(view.table):

@@ -7,8 +7,10 @@ from functools import partial
 from importlib import resources
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from mtk.analysis import metric_sets
 from mtk.analysis.figures import (
     averages,
     forest,
@@ -74,7 +76,9 @@ def _fronts(name: str, title: str, choose: Callable[[StudyView], list[tuple[str,
 
 
 def _losses(view: StudyView) -> list[tuple[str, str]]:
-    return [(view.spaces.loss, "test"), (view.spaces.loss, "train")]
+    space = view.spaces.loss
+    trained = np.isfinite(metric_sets.points(view.found, view.spaces[space], "train")).any()
+    return [(space, "test"), *([(space, "train")] if trained else [])]
 
 
 def _others(view: StudyView) -> list[str]:

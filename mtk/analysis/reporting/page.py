@@ -16,7 +16,7 @@ from mtk.analysis import plain_text, run_table
 from mtk.analysis.advice import advice
 from mtk.analysis.comparison import better, selection, words
 from mtk.analysis.reporting.contents import BUDGETS, WIDTHS, Contents, Section
-from mtk.analysis.reporting.remarks import ends, remarks, templates
+from mtk.analysis.reporting.remarks import ends, left_out, remarks, templates
 from mtk.analysis.reporting.spreadsheet import csv
 from mtk.analysis.reporting.tables import CLOCK_HOURS, CPU_HOURS, against_single_tasks, ordered
 from mtk.analysis.study_view import StudyView
@@ -99,6 +99,8 @@ class Summary:
         }
         self.widths = section.tables.get(WIDTHS, pd.DataFrame({"compared": []}))
         self.selected = {q.space: selection(self.view, q.space) for q in self.answered}
+        _, self.tasks_left_out = left_out(self.view)
+        self.complete = all(own for _, own in self.methods) and not self.tasks_left_out
         self.warnings = remarks(self.view, section.questions)
         skipped = section.skipped.items()
         self.reasons = {reason: 0 for title, reason in skipped if title.startswith("Verdict")}
@@ -111,6 +113,24 @@ class Summary:
             yield name, own
 
 
+def sentences(made: Contents) -> Iterator[str]:
+    """Yields a sentence on each study: its answers, and how much of it is not compared."""
+    for own in (Summary(section) for section in made.sections if section.view is not None):
+        answers = [
+            f"{name} {verdicts[0][1].answer if verdicts else 'no verdict'}"
+            for name, verdicts in own.methods
+        ]
+        runs = own.view.table
+        lost = runs[runs["status"] != "finished"]
+        said = f"{own.section.title}: {', '.join(answers) or 'no method to judge'}."
+        if len(lost):
+            said += f" {len(lost)} of {counted(len(runs), 'run')} do not count ({ends(lost)})."
+        if own.tasks_left_out:
+            said += f" Not compared: {', '.join(own.tasks_left_out)}."
+        number = len(own.warnings)
+        yield f"{said} The page has {counted(number, 'remark')} on reliability."
+
+
 def what_was_run(view: StudyView) -> list[tuple[str, str]]:
     """Returns a description of the grids of each method, with its name."""
     sets = {method: view.of(method) for method in view.labels}
@@ -121,9 +141,9 @@ def what_was_run(view: StudyView) -> list[tuple[str, str]]:
         finished = f"finished {'seed' if [*numbers] == ['1'] else 'seeds'} each"
         seeds = f", {' to '.join(numbers)} {finished}" if len(own) else ""
         varied = [n for n in run_table.parameters(own) if own[n].nunique(dropna=False) > 1]
+        values = own[varied].astype(object).fillna("None")
         grids = [
-            f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(own[n].fillna('None'))))}"
-            for n in varied
+            f"{n.rpartition('.')[2]} {', '.join(map(cell, ordered(values[n])))}" for n in varied
         ]
         found.append((name, f"{counted(len(own), 'configuration')}{seeds}. {'; '.join(grids)}"))
     return found
