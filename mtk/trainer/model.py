@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from mtk import compiled_tasks, sharing
 from mtk.combiners import Combiner, StaticWeights
@@ -34,6 +33,7 @@ from mtk.trainer import (
     nonfinite,
     parts,
     step,
+    structure,
     total_loss,
     unbuilt,
 )
@@ -618,43 +618,18 @@ class MultiTaskModel(keras.Model):
         Raises:
             ValueError: If the model has not seen a batch yet.
         """
-        if self._structure is not None:
-            return self._structure
-        if self._spec.value is None:
-            raise ValueError(
-                "Shared variables are determined by a forward pass, but the model has not seen "
-                "a batch yet. Call `model.inspect(batch_or_dataset)` or `fit` first."
+        if self._structure is None:
+            found = structure.find(
+                self.network,
+                self.task_names,
+                self._spec.value,
+                self._run_forward,
+                self._given,
+                self.run_eagerly,
             )
-        found = self._read_structure()
-        self._make_variables()
-        found = sharing.override(found, self._given)
-        logging.info("Variables shared by the tasks:\n%s", found.summary())
-        at = self.combiner.at
-        is_place = at not in ("parameters", "representation") and len(self.tasks) > 1
-        if is_place and found.shared:
-            paths = [v.path for v in found.layer_variables(at)]
-            logging.info("%s takes gradients at %s", type(self.combiner).__name__, paths)
-        self.combiner.bind(self.task_names, [v.path for v in found.shared])
-        self._structure = found
-        return found
-
-    def _read_structure(self) -> sharing.Structure:
-        """Finds the structure from a graph; for a network that only runs eagerly, from the user."""
-        network, given, names = self.network, self._given, self.task_names
-        try:
-            return sharing.analyze(
-                network, names, self._spec.value, self._run_forward, given.representation
-            )
-        except (AttributeError, NotImplementedError, TypeError) as error:
-            if not self.run_eagerly:
-                raise
-            if given.shared is None and given.heads is None:
-                raise ValueError(
-                    "Shared variables are determined from a graph of the network, but "
-                    f"{network.name!r} cannot run in a graph. List the shared layers: "
-                    "MultiTaskModel(network, ..., shared=[layer, ...])."
-                ) from error
-            return sharing.unread(network, names, given)
+            self._make_variables()
+            self._structure = structure.chosen(found, self._given, self.combiner)
+        return self._structure
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs a forward pass without side effects, for the analysis."""

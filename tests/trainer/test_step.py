@@ -22,6 +22,7 @@ from mtk.combiners import (
     StaticWeights,
     UncertaintyWeights,
 )
+from mtk.trainer import structure
 from tests import networks
 from tests.combiners.cases import CASES
 from tests.gradients.test_strategies import plain_losses
@@ -59,13 +60,13 @@ LOSS_COMBINERS = [
 @pytest.mark.parametrize("name", some([case.name for case in CASES], LOSS_COMBINERS))
 def test_structure_is_analyzed_before_a_step_is_traced(name, monkeypatch):
     """The analysis traces a function, which is impossible inside a step on replicas."""
-    read, inside = mtk.MultiTaskModel._read_structure, []
+    find, inside = structure.find, []
 
-    def noted(model):
+    def noted(*args):
         inside.append(tf.inside_function())
-        return read(model)
+        return find(*args)
 
-    monkeypatch.setattr(mtk.MultiTaskModel, "_read_structure", noted)
+    monkeypatch.setattr(structure, "find", noted)
     data = networks.batch("dense")
     tasks = [mtk.Task(each.name, each.loss, missing=each.missing) for each in networks.tasks()]
     model = mtk.MultiTaskModel(networks.dense(), tasks, BY_NAME[name].make())
