@@ -42,7 +42,7 @@ from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import StepSpec
-from mtk.trainer.state import State, WrittenInPlace, written_in_place
+from mtk.trainer.state import Change, State, WrittenInPlace, written_in_place
 
 
 def _of(part: str, *names: str) -> list[Any]:
@@ -458,10 +458,10 @@ class MultiTaskModel(keras.Model):
         """
         skips = self.skips_steps
         accepted = result.finite if skips else None
-        for variable, before, after in result.changes:
-            variable.assign(after if accepted is None else tf.where(accepted, after, before))
+        for change in result.changes:
+            change.write(accepted)
         for variable, before, _ in result.state.in_place if skips else ():
-            variable.assign(tf.where(result.finite, variable, before))
+            Change(variable, before, variable).write(accepted)
         nonfinite.apply_gradients(
             self.optimizer, result.gradients, result.variables, result.finite, skips
         )
@@ -476,13 +476,13 @@ class MultiTaskModel(keras.Model):
         with State().scope({}) as scope:
             self.combiner.after_step(result.task_losses, after, result.present)
         finite = result.finite & all_finite([after])
-        for variable, old, new in scope.changes():
-            variable.assign(tf.where(finite, new, old) if self.skips_steps else new)
+        for change in scope.changes():
+            change.write(finite if self.skips_steps else None)
         # If the losses after the step are not finite, the combiner's state is restored.
         own = {id(v) for v in self.combiner.variables} if self.skips_steps else set()
         for variable, before, _ in result.changes:
             if id(variable) in own:
-                variable.assign(tf.where(finite, variable.value, before))
+                Change(variable, before, variable.value).write(finite)
 
     def compute_metrics(
         self,

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mtk.combiners.base import OwnState
 from mtk.finite import all_finite
 from mtk.trainer.nonfinite import MOST_IN_A_ROW
+from mtk.trainer.state import Change
 from mtk.trainer.step import StepResult
 
 
@@ -63,7 +64,8 @@ class StepNotes(OwnState):
             stops: Whether one such step ends training.
         """
         finite, losses, gramian = result.finite, result.task_losses, result.gramian
-        self._assign(self.last_weights, result.task_weights, finite if skips else None)
+        accepted = finite if skips else None
+        _note(self.last_weights, result.task_weights, accepted)
         skipped = tf.cast(~finite, tf.int64) if skips else tf.constant(0, tf.int64)
         self.skipped_steps.assign_add(skipped)
         in_a_row = tf.where(finite, tf.zeros((), tf.int64), self.skipped_in_a_row + skipped)
@@ -76,17 +78,11 @@ class StepNotes(OwnState):
             bad |= ~tf.math.is_finite(tf.linalg.diag_part(gramian))
         step = tf.cast(iterations, tf.int64) + self.skipped_steps
         new = failed & (self.nonfinite_step < 0)
-        self._assign(self.nonfinite_tasks, tf.cast(bad, tf.float32), new)
-        self._assign(self.nonfinite_step, step, new)
+        _note(self.nonfinite_tasks, tf.cast(bad, tf.float32), new)
+        _note(self.nonfinite_step, step, new)
         if gramian is not None:
-            self._assign(self.last_gramian, gramian, finite if skips else None)
-            self._assign(self.last_measured, step, finite if skips else None)
-
-    @staticmethod
-    def _assign(variable: keras.Variable, value: tf.Tensor, condition: tf.Tensor | None) -> None:
-        if condition is not None:
-            value = tf.where(condition, value, tf.convert_to_tensor(variable.value))
-        variable.assign(value)
+            _note(self.last_gramian, gramian, accepted)
+            _note(self.last_measured, step, accepted)
 
     def forget_divergence(self) -> None:
         """Resets the records, to train a diverged model again with other weights or data."""
@@ -94,3 +90,7 @@ class StepNotes(OwnState):
             self.nonfinite_step.assign(-1)
             self.nonfinite_tasks.assign(keras.ops.zeros_like(self.nonfinite_tasks))
             self.skipped_in_a_row.assign(0)
+
+
+def _note(variable: keras.Variable, value: tf.Tensor, accepted: tf.Tensor | None) -> None:
+    Change(variable, variable.value, value).write(accepted)

@@ -19,7 +19,7 @@ Values: TypeAlias = dict[int, tf.Tensor]  # By `id` of the variable.
 
 
 class Change(NamedTuple):
-    """The change of a variable by the passes.
+    """The change of a variable by a step.
 
     Attributes:
         variable: The variable.
@@ -27,9 +27,14 @@ class Change(NamedTuple):
         after: Its value after the step, the same on all replicas.
     """
 
-    variable: keras.Variable
+    variable: keras.Variable | tf.Variable
     before: tf.Tensor
     after: tf.Tensor
+
+    def write(self, accepted: tf.Tensor | None) -> None:
+        """Assigns the new value, or the old one if the step is not accepted; None if it is."""
+        value = self.after if accepted is None else tf.where(accepted, self.after, self.before)
+        self.variable.assign(value)
 
 
 @dataclass
