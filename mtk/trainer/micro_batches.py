@@ -1,6 +1,6 @@
 """Micro-batches: the step of a whole batch, with the activations of one part at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -45,9 +45,17 @@ class MicroBatches(Passes):
         return self._known().sums
 
     def accumulate(self, part: Callable[[TapedForward], Tensors]) -> Tensors:
-        total = self._loop(part, observe=self._first is None and self.carried is None)
+        structure: list[Any] = []
+
+        def of_part(taped: TapedForward) -> list[tf.Tensor]:
+            structure[:] = [part(taped)]
+            known = [leaf for leaf in tf.nest.flatten(structure) if leaf is not None]
+            return [tf.convert_to_tensor(leaf) for leaf in known]  # A loop cannot carry None.
+
+        total = self._loop(of_part, observe=self._first is None and self.carried is None)
         self._first = self._first or total
-        return total.found
+        rest = iter(total.found)
+        return tf.nest.map_structure(lambda x: None if x is None else next(rest), structure[0])
 
     def written(self) -> tuple[Values, dict[str, tf.Tensor]]:
         number, known = self.spec.arguments.micro_batches, self._known()
@@ -64,7 +72,7 @@ class MicroBatches(Passes):
         assert self._first is not None
         return self._first
 
-    def _loop(self, part: Callable[[TapedForward], Any], observe: bool) -> "_Total":
+    def _loop(self, part: Callable[[TapedForward], list[tf.Tensor]], observe: bool) -> "_Total":
         spec, state = self.spec, self.state
         start = dict(self.carried or {})
 
@@ -72,12 +80,9 @@ class MicroBatches(Passes):
             each = zip(self.sub_batches, self.sizes, strict=True)
             parts = [_part(sub_batch, index, size) for sub_batch, size in each]
             taped = self.record(parts, {**start, **going_on}, observe, self.totals)
-            found = tf.nest.map_structure(
-                lambda g: None if g is None else tf.convert_to_tensor(g), part(taped)
-            )
             sums = tf.stack([task.total for task in taped.passed.tasks])
             logs = tf.nest.map_structure(tf.convert_to_tensor, taped.passed.logs)
-            return _Total(found, sums, taped.passed.values, logs)
+            return _Total(part(taped), sums, taped.passed.values, logs)
 
         # Traced once for its two calls; the first gives the loop its shapes.
         step = one if tf.executing_eagerly() else tf.function(one, autograph=False)
@@ -86,32 +91,31 @@ class MicroBatches(Passes):
         state.rewind()
         first = step(tf.constant(0), going_on)
 
-        def body(index: tf.Tensor, leaves: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            total = _packed(first, leaves)
+        def body(index: tf.Tensor, total: _Total) -> tuple[tf.Tensor, _Total]:
             state.rewind(everything=False)
             new = step(index, {**going_on, **state.going_on_from(total.values)})
-            return index + 1, _leaves(total.plus(new, state))
+            return index + 1, total.plus(new, state)
 
-        _, leaves = tf.while_loop(
+        _, total = tf.while_loop(
             lambda index, _: index < spec.arguments.micro_batches,
             body,
-            (tf.constant(1), _leaves(first)),
+            (tf.constant(1), first),
             parallel_iterations=1,
         )
-        return _packed(first, leaves)
+        return total
 
 
 class _Total(NamedTuple):
     """Sums over the micro-batches so far.
 
     Attributes:
-        found: Sum of the results.
+        found: Sums of the results.
         sums: `(K,)`: each task's loss, summed over its labelled elements on this replica.
         values: By `id` of the variable, sums of statistics, and last values of all others.
         logs: The last logs.
     """
 
-    found: Any
+    found: list[tf.Tensor]
     sums: tf.Tensor
     values: Values
     logs: dict[str, tf.Tensor]
@@ -121,21 +125,8 @@ class _Total(NamedTuple):
             key: value + new.values[key] if state.is_statistic(key) else new.values[key]
             for key, value in self.values.items()
         }
-        found = tf.nest.map_structure(
-            lambda one, two: None if one is None else one + two, self.found, new.found
-        )
+        found = [one + two for one, two in zip(self.found, new.found, strict=True)]
         return _Total(found, self.sums + new.sums, values, new.logs)
-
-
-def _leaves(total: _Total) -> list[tf.Tensor]:
-    """Returns the tensors of a structure; a loop cannot carry None."""
-    return [leaf for leaf in tf.nest.flatten(total) if leaf is not None]
-
-
-def _packed(like: _Total, leaves: Sequence[tf.Tensor]) -> _Total:
-    rest = iter(leaves)
-    flat = [None if leaf is None else next(rest) for leaf in tf.nest.flatten(like)]
-    return tf.nest.pack_sequence_as(like, flat)
 
 
 def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBatch:
