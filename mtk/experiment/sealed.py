@@ -47,7 +47,7 @@ def predict(model: MultiTaskModel, data: Any) -> dict[str, tf.Tensor]:
         model: The model.
         data: The batch, in any form that `mtk.trainer.batch.parse` accepts.
     """
-    data = batch.without_nones(tf.nest.map_structure(batch.as_tensor, data))
+    data = batch.as_tensors(data)
     names = model.task_names
     if isinstance(data, Mapping):
         return {name: _by_task(model, data[name][0])[name] for name in names}

@@ -325,7 +325,7 @@ def shares_of(sub_batches: Sequence[SubBatch]) -> list[tf.Tensor] | None:
     replicas = number_of_replicas()
     if replicas == 1:
         return None
-    here = tf.stack([tf.cast(batch.size(part), tf.float32) for part in sub_batches])
+    here = tf.stack([tf.cast(batch.size(part.inputs), tf.float32) for part in sub_batches])
     everywhere = all_reduce(here)
     return tf.unstack(tf.where(everywhere > 0, here / everywhere, 1.0 / replicas))
 

@@ -68,7 +68,7 @@ def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
     Raises:
         ValueError: If the batch has another form, lacks a task or has an unknown one.
     """
-    data = without_nones(tf.nest.map_structure(as_tensor, data))
+    data = as_tensors(data)
     if isinstance(data, Mapping):
         _check_names(data, task_names, "A batch of tasks with inputs of their own")
         return [_own_input(data[name], index, name) for index, name in enumerate(task_names)]
@@ -88,6 +88,18 @@ def parse(data: Any, task_names: Sequence[str]) -> list[SubBatch]:
     )
 
 
+def as_tensors(data: Any) -> Any:
+    """Returns a batch of tensors, without the parts that Keras pads with None.
+
+    An eager step gets arrays from Keras.
+    """
+
+    def as_tensor(part: Any) -> Any:
+        return tf.convert_to_tensor(part) if isinstance(part, (np.ndarray, np.generic)) else part
+
+    return without_nones(tf.nest.map_structure(as_tensor, data))
+
+
 def without_nones(data: Any) -> Any:
     """Drops the parts that Keras pads with None."""
     if isinstance(data, (tuple, list)):
@@ -103,10 +115,17 @@ def inputs_of(data: Any) -> Any:
     return data[0] if isinstance(data, (tuple, list)) and data else data
 
 
-def of_one_replica(spec: Any) -> Any:
-    """Returns the spec of one replica's part of a distributed batch; None for None."""
-    spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
-    return spec if hasattr(spec, "shape") else None
+def spec_of(data: Any) -> Any:
+    """Returns the spec of one replica's part of a batch, or of the batches of a dataset."""
+
+    def of_one_replica(spec: Any) -> Any:
+        spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
+        return spec if hasattr(spec, "shape") else None  # None for None.
+
+    spec = getattr(data, "element_spec", None)
+    if spec is None:
+        spec = tf.nest.map_structure(tf.type_spec_from_value, as_tensors(data))
+    return tf.nest.map_structure(of_one_replica, spec)
 
 
 def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
@@ -114,9 +133,9 @@ def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
     return len(sub_batches) == 1
 
 
-def size(sub_batch: SubBatch) -> int | tf.Tensor:
+def size(inputs: Any) -> int | tf.Tensor:
     """Returns the number of examples, as a Python integer if it is known statically."""
-    first = next(part for part in tf.nest.flatten(sub_batch.inputs) if part is not None)
+    first = next(part for part in tf.nest.flatten(inputs) if part is not None)
     if isinstance(first, tf.SparseTensor):
         return tf.cast(first.dense_shape[0], tf.int32)
     if isinstance(first, tf.RaggedTensor):
@@ -136,7 +155,7 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
     Raises:
         ValueError: If the number of examples is not divisible.
     """
-    examples = size(sub_batch)
+    examples = size(sub_batch.inputs)
     if isinstance(examples, int):
         check_divisible(examples, number)
         return examples // number
@@ -157,11 +176,6 @@ def check_divisible(examples: int | None, number: int) -> None:
             f"{_PARTS} Choose a batch size that is a multiple of {number} for each replica, and "
             "drop a smaller last batch."
         )
-
-
-def as_tensor(part: Any) -> Any:
-    """Converts an array, which Keras passes unconverted to an eager step, to a tensor."""
-    return tf.convert_to_tensor(part) if isinstance(part, (np.ndarray, np.generic)) else part
 
 
 def _is_mixed(labels: Any, rest: Sequence, num_tasks: int) -> bool:

@@ -82,7 +82,7 @@ def with_drawn(
     order = [names.index(name) for name in conditioning.required(network).task_names]
     found = []
     for part in sub_batches:
-        drawn = combiner.next_weights(batch.size(part))
+        drawn = combiner.next_weights(batch.size(part.inputs))
         inputs = conditioning.with_weights(part.inputs, tf.gather(drawn, order, axis=1))
         labels = part.labels
         if combiner.weighs_examples:

@@ -100,7 +100,9 @@ def run(
             here += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
             added += losses if shares is None else [of_share(x, shares[number]) for x in losses]
             new = {key: scope.state_mapping[key] for key in scope.written}
-            written.append(state.of_examples(new, carried, batch.size(part)) if pads else new)
+            written.append(
+                state.of_examples(new, carried, batch.size(part.inputs)) if pads else new
+            )
             carried.update(state.going_on_from(written[-1]))
             for key, values in scope.sources.items():
                 sources[key] = sources.get(key, []) + values
@@ -117,7 +119,7 @@ def run(
         written.append({key: scope.state_mapping[key] for key in scope.written})
     # What `observe` writes depends on all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]
-    examples = sum(batch.size(part) for part in sub_batches)
+    examples = sum(batch.size(part.inputs) for part in sub_batches)
     penalty = tf.add_n(added) / len(sub_batches) if added else None
     values = {} if state is None else state.merge(written, of_written)
     return Forward(found, examples, penalty, values, sources, logs, seen)
@@ -144,7 +146,7 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
 
     Means over an empty batch are NaN, as is all that depends on them, although no task does.
     """
-    size, inputs = batch.size(part), conditional.at_preference(network, part.inputs)
+    size, inputs = batch.size(part.inputs), conditional.at_preference(network, part.inputs)
     if not pads or isinstance(size, int):
         return _call(network, inputs, True)
 

@@ -162,6 +162,7 @@ class MultiTaskModel(keras.Model):
         if tasks is not None:
             tasks = check_tasks(tasks)
             self._take_tasks(CompiledTasks(tasks, [task.name for task in tasks]))
+            self.loss = {task.name: task.loss for task in tasks}
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_traced = name in ("network", "combiner", "gradients")
@@ -185,7 +186,6 @@ class MultiTaskModel(keras.Model):
             self._tracker.unlock()  # A call builds the model, which may have no tasks yet.
             self.notes = StepNotes(len(found.tasks))
         self._by_output = found
-        self.loss = {task.name: task.loss for task in self.tasks}
         # Keras does not prefix the metrics of a network's only output.
         prefixed = not self._compiles_tasks or len(found.outputs) > 1
         self.task_metrics = TaskMetrics(self.tasks, self.loss_weights, prefixed)
@@ -301,7 +301,7 @@ class MultiTaskModel(keras.Model):
         """Makes tasks from the arguments of `compile`; `outputs` is None if losses define them."""
         given = self._compiled.value
         self._take_tasks(compiled_tasks.compiled_tasks(self.network, **given, outputs=outputs))
-        self.loss, self._is_pending = given["loss"], False
+        self._is_pending = False
         set_modes(self._callbacks, self)  # For a `fit` that has begun.
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -543,7 +543,7 @@ class MultiTaskModel(keras.Model):
     ) -> Logs:
         """Updates the metrics with a pass; returns the logs of an overridden `compute_metrics`."""
         whole = forward.of_all_replicas(passed) if whole is None else whole
-        self.task_metrics.mean.update_state(penalty, batch.size(batch.SubBatch(inputs, [])))
+        self.task_metrics.mean.update_state(penalty, batch.size(inputs))
         self.task_metrics.update_losses(self.tasks, passed, whole)
         found = zip(self.task_names, (task.elements for task in passed), strict=True)
         each = {name: elements for name, elements in found if elements is not None}
@@ -692,35 +692,38 @@ class MultiTaskModel(keras.Model):
         """Stores the spec of the batches and builds what is unbuilt; called by Keras."""
         if iterator is not None:
             splitting.split_iterator(iterator, self.distribute_strategy)
-        data = data_batch if iterator is None else iterator._distributed_dataset
-        spec = getattr(data, "element_spec", None)
-        if spec is None:
-            tensors = tf.nest.map_structure(batch.as_tensor, batch.without_nones(data))
-            spec = tf.nest.map_structure(tf.type_spec_from_value, tensors)
+            data_batch = iterator._distributed_dataset
         # Keras would convert its dicts to tracked ones, about which networks warn.
-        self._spec = Held(tf.nest.map_structure(batch.of_one_replica, spec))
+        self._spec = Held(batch.spec_of(data_batch))
         # A call, such as that of `predict`, builds only the network.
         if not (self.network.built and self.combiner.built) or self._is_pending:
-            inputs = batch.inputs_of(self._examples() if self.run_eagerly else self._spec.value)
-            if not self.run_eagerly:
-                inputs = tf.nest.map_structure(unbuilt.symbolic, inputs)
             with self.distribute_strategy.scope():
-                outputs = unbuilt.build(self.network, inputs)
-                if self._is_pending:
-                    self._compile_tasks(tf.nest.map_structure(unbuilt.without_history, outputs))
-                else:
-                    self._build_combiner()
+                self._build_network()
         if not (self.run_eagerly or self._has_built_inside):
             self._has_built_inside = True  # Once: some layers are never called.
-            inputs = batch.inputs_of(self._spec.value)
-            unbuilt.build_inside(self.network, tf.nest.map_structure(unbuilt.symbolic, inputs))
+            unbuilt.build_inside(self.network, unbuilt.symbolic_inputs(self._spec.value))
+        self._build_metrics()
+
+    def _build_network(self) -> None:
+        """Builds the network by a call, and what depends on its variables and outputs."""
+        if self.run_eagerly:
+            inputs = batch.inputs_of(self._examples())
+        else:
+            inputs = unbuilt.symbolic_inputs(self._spec.value)
+        outputs = unbuilt.build(self.network, inputs)
+        if self._is_pending:
+            self._compile_tasks(tf.nest.map_structure(unbuilt.without_history, outputs))
+        else:
+            self._build_combiner()
+
+    def _build_metrics(self) -> None:
+        """Passes the first labels to metrics that may only then create their variables."""
         own = type(self).compute_metrics is not MultiTaskModel.compute_metrics
         shows = own or self.task_metrics.build_late
         # What is named wrongly is an error with methods that read only losses, too.
         is_named = any(part is not None for part in self._given)
         if (shows or is_named) and not self.run_eagerly:
-            # Some metrics create their variables with the first labels, which replicas cannot do:
-            # the analysis passes labels to them.
+            # The analysis passes labels to them. In a step, replicas cannot create variables.
             _ = self.structure
         elif shows and not self._has_shown_metrics:
             self._run_forward(self._examples(), None)
@@ -728,12 +731,9 @@ class MultiTaskModel(keras.Model):
             self._has_shown_metrics = True
 
     def _make_variables(self) -> None:
-        """Makes the variables of metrics that were built in a stateless scope.
-
-        Keras does so on leaving such a scope.
-        """
+        """Makes the variables of metrics that were built in a stateless scope."""
         with self.distribute_strategy.scope(), keras.StatelessScope():
-            pass
+            pass  # Keras makes them on leaving a scope.
 
     def _examples(self) -> Any:
         """Returns a random batch, for a network that may run only eagerly."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from mtk.sharing.layer_calls import all_layers
+from mtk.trainer import batch
 
 
 class _Called(keras.Operation):
@@ -21,9 +22,17 @@ class _Called(keras.Operation):
         return self.network(inputs, training=False)
 
 
-def symbolic(spec: tf.TypeSpec | None) -> keras.KerasTensor | None:
-    """Returns a Keras tensor of a spec; None for None."""
-    return spec and keras.KerasTensor(spec.shape, spec.dtype.name)
+def symbolic_inputs(spec: Any) -> Any:
+    """Returns the network's inputs in a batch as Keras tensors.
+
+    Args:
+        spec: Spec of the batch, with None where an input is missing.
+    """
+
+    def symbolic(part: tf.TypeSpec | None) -> keras.KerasTensor | None:
+        return part and keras.KerasTensor(part.shape, part.dtype.name)
+
+    return tf.nest.map_structure(symbolic, batch.inputs_of(spec))
 
 
 def without_history(output: Any) -> Any:
