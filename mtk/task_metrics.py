@@ -258,6 +258,15 @@ class TaskMetrics:
                 unknown += found if isinstance(found, Mapping) else [metric.name]
         return {name: math.nan if name in unknown else value for name, value in logs.items()}
 
+    def without_weights(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns logs without the task weights.
+
+        Args:
+            logs: Logs by name.
+        """
+        weights = {metric.name for metric in self.weights}
+        return {name: value for name, value in logs.items() if name not in weights}
+
     def update_weights(self, task_weights: tf.Tensor, counted: tf.Tensor | None) -> None:
         """Updates the metrics of the task weights with those of a step, `(K,)`.
 

@@ -139,10 +139,10 @@ def _is_mean(total: np.ndarray, count: np.ndarray, reported: float | None) -> bo
 
 def _of_batch(model: MultiTaskModel, data: Any) -> _Batch:
     sub_batches = batch.parse(data, model.task_names)
-    passed = forward.run(model.network, model.tasks, sub_batches)
+    passed, _ = forward.infer(model.network, model.tasks, sub_batches)
     sums: Sums = {}
     labels = {}
-    for task, of_task in zip(model.tasks, passed.tasks, strict=True):
+    for task, of_task in zip(model.tasks, passed, strict=True):
         if (elements := of_task.elements) is None:
             continue
         labels[task.name] = _labelled(elements)

@@ -28,7 +28,6 @@ class Forward(NamedTuple):
         values: Values that the passes wrote, by `id` of the variable.
         sources: Values that layers assigned to trainable variables, by `id` of the variable.
         logs: Return value of `observe`.
-        penalty: Scalar: losses of layers and regularizers for these examples.
     """
 
     tasks: list[TaskPass]
@@ -37,9 +36,9 @@ class Forward(NamedTuple):
     values: Values
     sources: dict[int, list[tf.Tensor]]
     logs: dict[str, Any]
-    penalty: tf.Tensor
 
 
+LabelElements: TypeAlias = list[tuple[Label, Elements]]  # Of the labels of a sub-batch.
 # Updates the metrics with a pass: called with inputs, tasks and penalty; returns logs.
 Observe: TypeAlias = Callable[[Any, list[TaskPass], tf.Tensor], dict[str, Any]]
 
@@ -48,21 +47,20 @@ def run(
     network: keras.Model,
     tasks: Sequence[Task],
     sub_batches: Sequence[SubBatch],
-    state: State | None = None,
+    state: State,
     carried: Values | None = None,
     tape: tf.GradientTape | None = None,
     observe: Observe | None = None,
     shares: Sequence[tf.Tensor] | None = None,
 ) -> Forward:
-    """Runs the network over the sub-batches of a batch.
+    """Runs the network for training over the sub-batches of a batch.
 
     Args:
         network: Its output is `{task: prediction}`, a list in task order, or one tensor for all
             tasks.
         tasks: The K tasks.
         sub_batches: The batch, from `batch.parse`.
-        state: State to train from, which is not modified; None runs the network for inference,
-            where layers may update their variables.
+        state: State to train from, which is not modified.
         carried: Values to start from, by `id` of the variable.
         tape: Tape to watch the values that layers write.
         observe: Called with the results of the passes.
@@ -71,58 +69,86 @@ def run(
     Raises:
         ValueError: If the network's outputs do not match the tasks.
     """
-    zero = tf.constant(0.0)
-    # The parts that a combiner compares are in sequence.
-    found = [TaskPass(zero, zero, zero, None)] * (len(tasks) * (1 + sub_batches[-1].part))
+    each: list[LabelElements] = []
+    losses: list[tf.Tensor] = []
     added: list[tf.Tensor] = []
-    here: list[tf.Tensor] = []
     written: list[Values] = []
     sources: dict[int, list[tf.Tensor]] = {}
-    carried = dict(carried or {})
+    carried, number = dict(carried or {}), len(sub_batches)
     # Synchronized layers count the examples of all replicas.
     pads = shares is not None and not any(
         getattr(layer, "synchronized", False) for layer in all_layers(network)
     )
-    for number, part in enumerate(sub_batches):
-        if state is None:
-            outputs = _call(network, conditional.at_preference(network, part.inputs), False)
-            each = task_elements(tasks, part, outputs, training=False)
-            here += network.losses
-        else:
-            if number:
-                state.rewind(everything=False)
-            with state.scope(carried, tape) as scope:
-                outputs = _outputs(network, part, pads)
-                # Within the scope, since losses may write their state, as layers do.
-                each = task_elements(tasks, part, outputs, training=True)
-            losses = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in scope.losses]
-            here += losses
-            here += [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
-            added += losses if shares is None else [of_share(x, shares[number]) for x in losses]
-            new = {key: scope.state_mapping[key] for key in scope.written}
-            written.append(
-                state.of_examples(new, carried, batch.size(part.inputs)) if pads else new
-            )
-            carried.update(state.going_on_from(written[-1]))
-            for key, values in scope.sources.items():
-                sources[key] = sources.get(key, []) + values
-        for label, elements in each:
-            found[part.part * len(tasks) + label.task] = summed(elements, label.importance)
+    for index, part in enumerate(sub_batches):
+        if index:
+            state.rewind(everything=False)
+        with state.scope(carried, tape) as scope:
+            outputs = _outputs(network, part, pads)
+            # Within the scope, since losses may write their state, as layers do.
+            each.append(task_elements(tasks, part, outputs, training=True))
+        here = [_sum([loss]) for loss in scope.losses]
+        losses += here
+        added += here if shares is None else [of_share(loss, shares[index]) for loss in here]
+        new = scope.values()
+        if pads:
+            new = state.of_examples(new, carried, batch.size(part.inputs))
+        written.append(new)
+        carried.update(state.going_on_from(new))
+        for key, values in scope.sources.items():
+            sources[key] = sources.get(key, []) + values
+    found = _results(tasks, sub_batches, each)
     logs: dict[str, Any] = {}
-    scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in here]
-    seen = tf.add_n([zero, *scalars]) / len(sub_batches)
-    if observe is not None and state is not None:
+    if observe is not None:
+        regularizers = [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
+        penalty = _sum(losses) / number + _sum(regularizers)
         inputs = parts.inputs_of_whole(sub_batches)
-        whole = parts.passes_of_whole(found, len(tasks))
         with state.scope(carried) as scope:
-            logs = observe(inputs, whole, seen)
-        written.append({key: scope.state_mapping[key] for key in scope.written})
+            logs = observe(inputs, parts.passes_of_whole(found, len(tasks)), penalty)
+        written.append(scope.values())
     # What `observe` writes depends on all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]
     examples = sum(batch.size(part.inputs) for part in sub_batches)
-    penalty = tf.add_n(added) / len(sub_batches) if added else None
-    values = {} if state is None else state.merge(written, of_written)
-    return Forward(found, examples, penalty, values, sources, logs, seen)
+    added_losses = tf.add_n(added) / number if added else None
+    return Forward(found, examples, added_losses, state.merge(written, of_written), sources, logs)
+
+
+def infer(
+    network: keras.Model, tasks: Sequence[Task], sub_batches: Sequence[SubBatch]
+) -> tuple[list[TaskPass], tf.Tensor]:
+    """Runs the network for inference, where layers may update their variables.
+
+    Args:
+        network: As for `run`.
+        tasks: The K tasks.
+        sub_batches: The batch, from `batch.parse`.
+
+    Returns:
+        The K task results, and the losses of layers and regularizers for these examples.
+    """
+    each: list[LabelElements] = []
+    losses: list[tf.Tensor] = []
+    for part in sub_batches:
+        outputs = _call(network, conditional.at_preference(network, part.inputs), False)
+        each.append(task_elements(tasks, part, outputs, training=False))
+        losses += network.losses
+    return _results(tasks, sub_batches, each), _sum(losses) / len(sub_batches)
+
+
+def _results(
+    tasks: Sequence[Task], sub_batches: Sequence[SubBatch], each: Sequence[LabelElements]
+) -> list[TaskPass]:
+    """Returns the task results; the parts that a combiner compares are in sequence."""
+    zero = tf.constant(0.0)
+    found = [TaskPass(zero, zero, zero, None)] * (len(tasks) * (1 + sub_batches[-1].part))
+    for part, of_part in zip(sub_batches, each, strict=True):
+        for label, elements in of_part:
+            found[part.part * len(tasks) + label.task] = summed(elements, label.importance)
+    return found
+
+
+def _sum(losses: Sequence[tf.Tensor]) -> tf.Tensor:
+    scalars = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in losses]
+    return tf.add_n([tf.constant(0.0), *scalars])
 
 
 def of_all_replicas(passed: Sequence[TaskPass]) -> list[TaskPass]:
@@ -163,7 +189,7 @@ def _outputs(network: keras.Model, part: SubBatch, pads: bool) -> Any:
 
 def task_elements(
     tasks: Sequence[Task], part: SubBatch, outputs: Any, training: bool
-) -> list[tuple[Label, Elements]]:
+) -> LabelElements:
     """Computes the losses; a loss shared by several tasks of a mixed batch only once.
 
     Args:

@@ -404,11 +404,10 @@ class MultiTaskModel(keras.Model):
     def test_step(self, data: Any) -> Logs:
         """Evaluates one batch; in a replica, its part of the global batch."""
         sub_batches = batch.parse(self._by_output.of_tasks(data), self.task_names)
-        passed = forward.run(self.network, self.tasks, sub_batches)
+        passed, penalty = forward.infer(self.network, self.tasks, sub_batches)
         inputs = parts.inputs_of_whole(sub_batches)
-        logs = self._logs(self._observe(inputs, passed.tasks, passed.penalty))
-        weights = {metric.name for metric in self.task_metrics.weights}
-        return {name: value for name, value in logs.items() if name not in weights}
+        logs = self._logs(self._observe(inputs, passed, penalty))
+        return self.task_metrics.without_weights(logs)
 
     def predict_step(self, data: Any) -> Any:
         if isinstance(data, Mapping) and any(isinstance(part, tuple) for part in data.values()):
@@ -593,9 +592,7 @@ class MultiTaskModel(keras.Model):
 
     def _flatten_metrics_in_order(self, logs: Logs) -> Any:
         """Returns logs as a list, for `train_on_batch`: as in Keras, without task weights."""
-        weights = {metric.name for metric in self.task_metrics.weights}
-        kept = {name: value for name, value in logs.items() if name not in weights}
-        return super()._flatten_metrics_in_order(kept)
+        return super()._flatten_metrics_in_order(self.task_metrics.without_weights(logs))
 
     @property
     def skips_steps(self) -> bool:

@@ -118,6 +118,10 @@ class PassScope(keras.StatelessScope):
             with _outside(self.graph):
                 variable._direct_assign(self.state.shifted(variable, -1, value))
 
+    def values(self) -> Values:
+        """Returns the values that were written within the scope."""
+        return {key: self.state_mapping[key] for key in self.written}
+
     def changes(self) -> list[Change]:
         """Returns what was written within the scope, unreduced."""
         before, after = self.state.before, self.state_mapping
