@@ -272,9 +272,7 @@ class Passes:
             if spec.number_of_passes > 1:
                 divisors = tf.unstack(totals.divisors)
             else:  # On one device no task has to wait for another's forward pass.
-                divisors = spec.divisors(
-                    [task.count for task in passed.tasks], [task.weight for task in passed.tasks]
-                )
+                divisors = spec.divisors(passed.tasks)
             parts = [
                 tf.math.divide_no_nan(task.total if task.trained is None else task.trained, divisor)
                 for task, divisor in zip(passed.tasks, divisors, strict=True)
@@ -333,8 +331,8 @@ def shares_of(sub_batches: Sequence[SubBatch]) -> list[tf.Tensor] | None:
 def count(spec: StepSpec, passed: Forward, shares: list[tf.Tensor] | None) -> Totals:
     """Returns the numbers of the global batch from those of this replica."""
     each = forward.of_all_replicas(passed.tasks)
-    known = [task.count for task in each], [task.weight for task in each]
-    counts, divisors = tf.stack(known[0]), tf.stack(spec.divisors(*known))
+    counts = tf.stack([task.count for task in each])
+    divisors = tf.stack(spec.divisors(each))
     if spec.loss_factors is not None and not all(spec.loss_factors):
         # A task whose loss is multiplied by zero counts as absent, like one without a label.
         number = len(passed.tasks) // len(spec.tasks)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mtk.combiners import Combiner
 from mtk.combiners.log_losses import LogLosses
+from mtk.compiled_tasks import CompiledTasks
 from mtk.display import counted
 from mtk.sharing.layer_calls import all_layers
 from mtk.tasks import Task
@@ -27,22 +28,16 @@ class NameNaNLabels(keras.callbacks.Callback):
 
     Args:
         data: Datasets, or arrays such as `(x, y)`, by purpose.
-        tasks: Returns the tasks, which may be known only from the first batch.
-        of_tasks: Converts a batch to a form of `batch.parse`.
+        compiled: Returns the tasks, which may be known only from the first batch.
 
     Raises:
         ValueError: At the end of an epoch; it names the task and the batch.
     """
 
-    def __init__(
-        self,
-        data: Mapping[str, Any],
-        tasks: Callable[[], Sequence[Task]],
-        of_tasks: Callable[[Any], Any],
-    ):
+    def __init__(self, data: Mapping[str, Any], compiled: Callable[[], CompiledTasks]):
         super().__init__()
         self._data = {what: each for what, each in data.items() if _is_read_again(each)}
-        self._tasks, self._of_tasks = tasks, of_tasks
+        self._compiled = compiled
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Searches for NaN labels, if a loss is not finite."""
@@ -61,12 +56,12 @@ class NameNaNLabels(keras.callbacks.Callback):
                     _check(task, label, where)
 
     def _labels(self, data: Any) -> list[tuple[Task, batch.Label]]:
-        tasks = self._tasks()
+        found = self._compiled()
         try:
-            parts = batch.parse(self._of_tasks(data), [task.name for task in tasks])
+            parts = batch.parse(found.of_tasks(data), found.task_names)
         except ValueError:  # An overridden `train_step` takes other forms.
             return []
-        return [(tasks[label.task], label) for part in parts for label in part.labels]
+        return [(found.tasks[label.task], label) for part in parts for label in part.labels]
 
 
 class WarnOfMethods(keras.callbacks.Callback):
@@ -104,20 +99,17 @@ class WarnOfMethods(keras.callbacks.Callback):
             warnings.warn(text, stacklevel=3)
 
 
-def with_callbacks(
-    given: Mapping[str, Any], tasks: Callable[[], Sequence[Task]], of_tasks: Callable[[Any], Any]
-) -> Any:
+def with_callbacks(given: Mapping[str, Any], compiled: Callable[[], CompiledTasks]) -> Any:
     """Returns the callbacks of `fit`, with those that diagnose the losses.
 
     Args:
         given: Arguments of `fit`.
-        tasks: Returns the tasks, which may be known only from the first batch.
-        of_tasks: Converts a batch to a form of `batch.parse`.
+        compiled: Returns the tasks, which may be known only from the first batch.
     """
     x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
     training = x if y is None else (x, y) if weights is None else (x, y, weights)
     data = {"training": training, "validation": given.get("validation_data")}
-    own = [NameNaNLabels(data, tasks, of_tasks), WarnOfMethods()]
+    own = [NameNaNLabels(data, compiled), WarnOfMethods()]
     callbacks = given.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
         for each in own:

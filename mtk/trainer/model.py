@@ -326,9 +326,7 @@ class MultiTaskModel(keras.Model):
         split = given.get("validation_data")
         if isinstance(split, (tuple, list)) and len(split) in (2, 3):
             given["validation_data"] = (split[0], *self._labels_of(*split[1:]))
-        given["callbacks"] = loss_checks.with_callbacks(
-            given, lambda: self.tasks, lambda data: self._by_output.of_tasks(data)
-        )
+        given["callbacks"] = loss_checks.with_callbacks(given, lambda: self._by_output)
         try:
             return super().fit(**given)
         finally:

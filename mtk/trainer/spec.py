@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from mtk.combiners import Combiner
+from mtk.elements import TaskPass
 from mtk.gradients import GradientStrategy
 from mtk.replicas import number_of_replicas
 from mtk.sharing import LayerOutput, Structure
@@ -61,22 +62,21 @@ class StepSpec:
         """Number of passes over the global batch: micro-batches of all replicas."""
         return number_of_replicas() * self.arguments.micro_batches
 
-    def divisors(
-        self, counts: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
-    ) -> list[tf.Tensor]:
+    def divisors(self, passed: Sequence[TaskPass]) -> list[tf.Tensor]:
         """Returns the divisor of the sum of each task's weighted losses.
 
         Args:
-            counts: K scalars, for each part of the batch: numbers of labels.
-            weights: As many scalars: sums of their weights.
+            passed: K task results, for each part of the batch.
         """
-        parts = len(counts) // len(self.tasks)
+        parts = len(passed) // len(self.tasks)
         factors = [1.0] * len(self.tasks) if self.loss_factors is None else self.loss_factors
-        each = zip([*self.tasks] * parts, [*factors] * parts, counts, weights, strict=True)
         found = []
-        for task, factor, count, weight in each:
+        for task, factor, own in zip(
+            [*self.tasks] * parts, [*factors] * parts, passed, strict=True
+        ):
             # A sum over a part shrinks with the number of parts.
-            divisor = task.divisor(count, weight) / (parts if task.normalize == "sum" else 1)
+            scale = parts if task.normalize == "sum" else 1
+            divisor = task.divisor(own.count, own.weight) / scale
             # A task of weight zero has no loss, like one without labels.
             found.append(divisor / factor if factor else tf.zeros_like(divisor))
         return found
