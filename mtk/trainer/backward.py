@@ -250,16 +250,18 @@ class Passes:
         """
         spec = self.spec
         layers = list({id(layer): layer for layer, _ in spec.features}.values())
-        shares = shares_of(sub_batches) if totals is None else totals.shares
-        told = spec.observe if observe else None
-        if told is not None and totals is not None:
-            told = functools.partial(told, whole=totals.tasks)
+        divided = parts.divided(sub_batches, spec.combiner.batch_parts)
+        shares = shares_of(divided) if totals is None else totals.shares
+        told = None
+        if observe and spec.observe is not None:
+            whole = None if totals is None else totals.tasks
+            told = functools.partial(spec.observe, batch.all_inputs(sub_batches), whole=whole)
         with tf.GradientTape(persistent=True) as tape:
             with recorded(layers) as calls:
                 passed = forward.run(
                     spec.network,
                     spec.tasks,
-                    sub_batches,
+                    divided,
                     self.state,
                     carried,
                     tape,
@@ -273,19 +275,20 @@ class Passes:
                 divisors = tf.unstack(totals.divisors)
             else:  # On one device no task has to wait for another's forward pass.
                 divisors = spec.divisors(passed.tasks)
-            parts = [
+            contributions = [
                 tf.math.divide_no_nan(task.total if task.trained is None else task.trained, divisor)
                 for task, divisor in zip(passed.tasks, divisors, strict=True)
             ]
             penalty = _penalty(spec, passed, shares)
             if spec.loss_scale is not None:
-                parts = [part * spec.loss_scale for part in parts]
+                contributions = [part * spec.loss_scale for part in contributions]
                 penalty = None if penalty is None else penalty * spec.loss_scale
             size = len(spec.tasks)
-            stacks = [tf.stack(parts[at : at + size]) for at in range(0, len(parts), size)]
+            starts = range(0, len(contributions), size)
+            stacks = [tf.stack(contributions[at : at + size]) for at in starts]
         found = {(id(call.layer), call.number): call.outputs[0] for call in calls}
         features = [found[id(layer), number] for layer, number in spec.features]
-        return TapedForward(spec, tape, passed, totals, parts, stacks, penalty, features)
+        return TapedForward(spec, tape, passed, totals, contributions, stacks, penalty, features)
 
 
 class FullBatch(Passes):

@@ -128,6 +128,12 @@ def spec_of(data: Any) -> Any:
     return tf.nest.map_structure(of_one_replica, spec)
 
 
+def all_inputs(sub_batches: Sequence[SubBatch]) -> Any:
+    """Returns the network's inputs in a batch; a list for tasks with their own inputs."""
+    found = [part.inputs for part in sub_batches]
+    return found[0] if len(found) == 1 else found
+
+
 def is_shared_input(sub_batches: Sequence[SubBatch]) -> bool:
     """Whether one forward pass serves all tasks."""
     return len(sub_batches) == 1

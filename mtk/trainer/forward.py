@@ -39,8 +39,8 @@ class Forward(NamedTuple):
 
 
 LabelElements: TypeAlias = list[tuple[Label, Elements]]  # Of the labels of a sub-batch.
-# Updates the metrics with a pass: called with inputs, tasks and penalty; returns logs.
-Observe: TypeAlias = Callable[[Any, list[TaskPass], tf.Tensor], dict[str, Any]]
+# Updates the metrics with a pass: called with the K task results and the penalty; returns logs.
+Observe: TypeAlias = Callable[[list[TaskPass], tf.Tensor], dict[str, Any]]
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
         network: Its output is `{task: prediction}`, a list in task order, or one tensor for all
             tasks.
         tasks: The K tasks.
-        sub_batches: The batch, from `batch.parse`.
+        sub_batches: The batch, from `batch.parse`; divided, if a combiner compares its parts.
         state: State to train from, which is not modified.
         carried: Values to start from, by `id` of the variable.
         tape: Tape to watch the values that layers write.
@@ -101,9 +101,8 @@ def run(
     if observe is not None:
         regularizers = [v.regularizer(v) for v in network.trainable_variables if v.regularizer]
         penalty = _sum(losses) / number + _sum(regularizers)
-        inputs = parts.inputs_of_whole(sub_batches)
         with state.scope(carried) as scope:
-            logs = observe(inputs, parts.passes_of_whole(found, len(tasks)), penalty)
+            logs = observe(parts.passes_of_whole(found, len(tasks)), penalty)
         written.append(scope.values())
     # What `observe` writes depends on all sub-batches.
     of_written = shares and [*shares, tf.add_n(shares) / len(shares)]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mtk.distribution import splitting
-from mtk.trainer import batch, forward
+from mtk.trainer import batch, forward, parts
 from mtk.trainer.backward import Passes, TapedForward, Tensors, count, shares_of
 from mtk.trainer.batch import SubBatch
 from mtk.trainer.state import State, Values
@@ -28,16 +28,18 @@ class MicroBatches(Passes):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        spec, number = self.spec, self.spec.arguments.micro_batches
-        self.sizes = [batch.size_of_part(part, number) for part in self.sub_batches]
+        spec, number = self.spec, self.spec.combiner.batch_parts
+        all_parts = spec.arguments.micro_batches * number
+        self.sizes = [number * batch.size_of_part(part, all_parts) for part in self.sub_batches]
         if spec.dense and not all(isinstance(size, int) for size in self.sizes):
             raise ValueError(
                 "XLA needs a fixed micro-batch size, but the batch size is not fixed here. Use "
                 "batches of one size, `.batch(size, drop_remainder=True)`, or `jit_compile=False`."
             )
         # Counts depend only on labels and masks: in a graph, the rest of this pass is pruned.
-        passed = forward.run(spec.network, spec.tasks, self.sub_batches, self.state)
-        self.totals = count(spec, passed, shares_of(self.sub_batches))
+        divided = parts.divided(self.sub_batches, number)
+        passed = forward.run(spec.network, spec.tasks, divided, self.state)
+        self.totals = count(spec, passed, shares_of(divided))
         self.state.rewind()
         self._first: _Total | None = None
 
@@ -78,8 +80,8 @@ class MicroBatches(Passes):
 
         def one(index: tf.Tensor, going_on: Values) -> _Total:
             each = zip(self.sub_batches, self.sizes, strict=True)
-            parts = [_part(sub_batch, index, size) for sub_batch, size in each]
-            taped = self.record(parts, {**start, **going_on}, observe, self.totals)
+            here = [_part(sub_batch, index, size) for sub_batch, size in each]
+            taped = self.record(here, {**start, **going_on}, observe, self.totals)
             sums = tf.stack([task.total for task in taped.passed.tasks])
             logs = tf.nest.map_structure(tf.convert_to_tensor, taped.passed.logs)
             return _Total(part(taped), sums, taped.passed.values, logs)
@@ -131,16 +133,12 @@ class _Total(NamedTuple):
 
 def _part(sub_batch: SubBatch, index: tf.Tensor, size: int | tf.Tensor) -> SubBatch:
     """Returns a micro-batch, of static size if that of the batch is."""
+    first = index * size
 
     def rows(part: Any) -> Any:
-        if isinstance(part, int):  # The index of a task.
-            return part
-        first = index * tf.cast(size, index.dtype)
-        if isinstance(part, tf.Tensor) and isinstance(size, int):
-            # For XLA, a slice between two dynamic indices has an unknown size.
-            others = part.shape.rank - 1
-            found = tf.slice(part, tf.stack([first, *[0] * others]), [size, *[-1] * others])
-            return tf.ensure_shape(found, [size, *part.shape[1:]])
-        return splitting.rows(part, first, first + tf.cast(size, index.dtype))
+        if isinstance(part, (tf.Tensor, tf.RaggedTensor)):
+            # Not sliced: for XLA, a slice between two dynamic indices has an unknown size.
+            return tf.gather(part, first + tf.range(size))
+        return splitting.rows(part, first, first + size)
 
     return tf.nest.map_structure(rows, sub_batch)

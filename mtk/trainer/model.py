@@ -1,6 +1,7 @@
 """The Keras model that trains several tasks at once."""
 
 import dataclasses
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,6 @@ from mtk.trainer import (
     loss_checks,
     model_checks,
     nonfinite,
-    parts,
     step,
     structure,
     total_loss,
@@ -403,7 +403,7 @@ class MultiTaskModel(keras.Model):
         """Evaluates one batch; in a replica, its part of the global batch."""
         sub_batches = batch.parse(self._by_output.of_tasks(data), self.task_names)
         passed, penalty = forward.infer(self.network, self.tasks, sub_batches)
-        inputs = parts.inputs_of_whole(sub_batches)
+        inputs = batch.all_inputs(sub_batches)
         logs = self._logs(self._observe(inputs, passed, penalty))
         return self.task_metrics.without_weights(logs)
 
@@ -629,8 +629,9 @@ class MultiTaskModel(keras.Model):
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs a forward pass without side effects, for the analysis."""
         sub_batches, state = batch.parse(self._by_output.of_tasks(data), self.task_names), State()
+        observe = functools.partial(self._observe, batch.all_inputs(sub_batches))
         passed = forward.run(
-            self.network, self.tasks, sub_batches, state, tape=tape, observe=self._observe
+            self.network, self.tasks, sub_batches, state, tape=tape, observe=observe
         )
         state.rewind()
         losses = [task.total for task in passed.tasks]

@@ -36,23 +36,6 @@ def divided(sub_batches: Sequence[SubBatch], number: int) -> list[SubBatch]:
     ]
 
 
-def inputs_of_whole(sub_batches: Sequence[SubBatch]) -> Any:
-    """Returns the network's inputs in a batch; a list for tasks with their own inputs.
-
-    Args:
-        sub_batches: The batch, divided or not.
-    """
-    size = len(sub_batches) // (1 + sub_batches[-1].part)
-    by_sub_batch = [[each.inputs for each in sub_batches[at::size]] for at in range(size)]
-    found = [
-        parts[0]
-        if len(parts) == 1
-        else tf.nest.map_structure(lambda *same: _interleaved(same), *parts)
-        for parts in by_sub_batch
-    ]
-    return found[0] if size == 1 else found
-
-
 def passes_of_whole(found: Sequence[TaskPass], num_tasks: int) -> list[TaskPass]:
     """Returns the result of a forward pass for each task, over all parts of the batch.
 
@@ -95,27 +78,14 @@ def _every(part: Any, size: int | tf.Tensor, first: int, number: int) -> Any:
         shape = tf.concat([part.dense_shape[:1] // number, part.dense_shape[1:]], 0)
         indices, values = tf.boolean_mask(indices, mine), tf.boolean_mask(part.values, mine)
         return tf.SparseTensor(indices, values, shape)
-    if isinstance(part, tf.RaggedTensor):
-        return tf.gather(part, tf.range(first, size, number))
-    # Sliced to `size`, so that the check of divisibility comes first.
-    return part[first:size:number] if tf.is_tensor(part) else part
+    # Up to `size`, so that the check of divisibility comes first.
+    return tf.gather(part, tf.range(first, size, number)) if tf.is_tensor(part) else part
 
 
-def _interleaved(parts: Sequence[Any]) -> Any:
+def _interleaved(parts: Sequence[tf.Tensor]) -> tf.Tensor:
     """Restores the order of the examples of parts in the batch."""
-    if parts[0] is None:
-        return None
-    if isinstance(parts[0], tf.SparseTensor):
-        whole = tf.sparse.concat(0, list(parts))
-        size = parts[0].dense_shape[0]
-        rows, others = whole.indices[:, :1], whole.indices[:, 1:]
-        rows = rows % size * len(parts) + rows // size
-        indices = tf.concat([rows, others], 1)
-        return tf.sparse.reorder(tf.SparseTensor(indices, whole.values, whole.dense_shape))
-    number, whole = len(parts), tf.concat(parts, 0)
-    size = parts[0].nrows() if isinstance(whole, tf.RaggedTensor) else tf.shape(parts[0])[0]
-    order = tf.reshape(tf.transpose(tf.reshape(tf.range(number * size), (number, size))), [-1])
-    return tf.gather(whole, order)
+    whole = tf.stack(parts, 1)
+    return tf.reshape(whole, tf.concat([[-1], tf.shape(whole)[2:]], 0))
 
 
 def _joined(found: Sequence[TaskPass]) -> TaskPass:

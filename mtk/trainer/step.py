@@ -69,7 +69,6 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     sub_batches = batch.parse(spec.of_tasks(data), [task.name for task in spec.tasks])
     sub_batches = conditional.with_drawn(spec.network, spec.combiner, sub_batches)
     spec = checked(spec, batch.is_shared_input(sub_batches))
-    sub_batches = parts.divided(sub_batches, number)
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
     alone = not tf.distribute.has_strategy()

@@ -223,7 +223,7 @@ def test_single_task():
 
 
 @pytest.mark.parametrize("kind", ["dense", "ragged", "sparse"])
-def test_dividing_and_joining_inputs(kind):
+def test_a_part_has_every_third_example(kind):
     dense = tf.reshape(tf.range(1, 25), (12, 2))
     whole = {
         "dense": dense,
@@ -232,16 +232,16 @@ def test_dividing_and_joining_inputs(kind):
     }[kind]
     found = parts.divided([SubBatch(whole, []), SubBatch({"x": dense}, [])], 3)
     assert [each.part for each in found] == [0, 0, 1, 1, 2, 2]
-    first, second = parts.inputs_of_whole(found)
     as_dense = {
         "dense": lambda t: t,
         "ragged": lambda t: t.to_tensor(),
         "sparse": tf.sparse.to_dense,
     }[kind]
-    np.testing.assert_array_equal(as_dense(first), as_dense(whole))
-    np.testing.assert_array_equal(second["x"], dense)
-    middle = as_dense(found[2].inputs)
-    np.testing.assert_array_equal(middle, as_dense(whole)[1::3, : middle.shape[1]])
+    for p in range(3):
+        first, second = found[2 * p : 2 * p + 2]
+        own = as_dense(first.inputs)
+        np.testing.assert_array_equal(own, as_dense(whole)[p::3, : own.shape[1]])
+        np.testing.assert_array_equal(second.inputs["x"], dense[p::3])
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_indivisible_batch_is_refused():
     ):
         fit(model, (x, y))
     unknown = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)  # The last batch has one example.
-    with pytest.raises(tf.errors.InvalidArgumentError, match="does not divide into 3 parts"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be split into 3 equal parts"):
         model.fit(unknown, verbose=0)
     micro = model_of(combiners.MoDo(), micro_batches=2)
     x, y = whole_labels(networks.batch("convolutional", 9))
