@@ -52,6 +52,29 @@ class OwnState(keras.layers.Layer):
     layer without variables, or one not built yet, ignores those in the file.
     """
 
+    def add_state(
+        self, name: str, shape: tuple[int, ...], initial: float = 0.0, dtype: str = "float32"
+    ) -> keras.Variable:
+        """Adds a variable that is saved with the model and equal on all replicas.
+
+        Args:
+            name: Its name, unique within the layer.
+            shape: Its shape.
+            initial: Initial value of all elements.
+            dtype: Its type, whatever the dtype policy.
+        """
+        variable = self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.Constant(initial),
+            dtype=dtype,
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        # TensorFlow checkpoints follow attributes of the layer, but not those of a helper object.
+        self._track_trackable(variable, name, overwrite=True)
+        return variable
+
     def load_own_variables(self, store: Any) -> None:
         if store.keys() and (self._trainable_variables or self._non_trainable_variables):
             super().load_own_variables(store)
@@ -244,29 +267,6 @@ class Combiner(OwnState):
             ValueError: If an argument of the combiner does not match the tasks.
         """
         self.num_tasks = num_tasks
-
-    def add_state(
-        self, name: str, shape: tuple[int, ...], initial: float = 0.0, dtype: str = "float32"
-    ) -> keras.Variable:
-        """Adds a variable that is saved with the model and equal on all replicas.
-
-        Args:
-            name: Its name, unique within the combiner.
-            shape: Its shape.
-            initial: Initial value of all elements.
-            dtype: Its type, whatever the dtype policy.
-        """
-        variable = self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=keras.initializers.Constant(initial),
-            dtype=dtype,
-            trainable=False,
-            aggregation="only_first_replica",
-        )
-        # TensorFlow checkpoints follow attributes of the layer, but not those of a helper object.
-        self._track_trackable(variable, name, overwrite=True)
-        return variable
 
     def __call__(
         self,

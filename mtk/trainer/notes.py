@@ -30,27 +30,14 @@ class StepNotes(OwnState):
 
     def __init__(self, num_tasks: int):
         super().__init__(name="notes", dtype="float32", autocast=False, trainable=False)
-        self.last_weights = self._add("last_weights", (num_tasks,))
-        self.last_gramian = self._add("last_gramian", (num_tasks, num_tasks))
-        self.last_measured = self._add("last_measured", (), -1, "int64")
-        self.nonfinite_step = self._add("nonfinite_step", (), -1, "int64")
-        self.nonfinite_tasks = self._add("nonfinite_tasks", (num_tasks,))
-        self.skipped_steps = self._add("skipped_steps", (), dtype="int64")
-        self.skipped_in_a_row = self._add("skipped_in_a_row", (), dtype="int64")
+        self.last_weights = self.add_state("last_weights", (num_tasks,))
+        self.last_gramian = self.add_state("last_gramian", (num_tasks, num_tasks))
+        self.last_measured = self.add_state("last_measured", (), -1, "int64")
+        self.nonfinite_step = self.add_state("nonfinite_step", (), -1, "int64")
+        self.nonfinite_tasks = self.add_state("nonfinite_tasks", (num_tasks,))
+        self.skipped_steps = self.add_state("skipped_steps", (), dtype="int64")
+        self.skipped_in_a_row = self.add_state("skipped_in_a_row", (), dtype="int64")
         self.built = True
-
-    def _add(
-        self, name: str, shape: tuple[int, ...], value: float = 0.0, dtype: str = "float32"
-    ) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=keras.initializers.Constant(value),
-            dtype=dtype,
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
 
     def take(self, result: StepResult, iterations: Any, skips: bool, stops: bool) -> None:
         """Records a step.
