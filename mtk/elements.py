@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtk.finite import nan_unless
+from mtk.finite import asserted, nan_unless
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -274,10 +274,9 @@ def _of_whole_examples(weights: tf.Tensor) -> tf.Tensor:
         "Some labels of an example are missing, but the loss is not a mean over the labels in "
         "the last axis. Use a loss that is, or mask such examples out."
     )
-    check = tf.debugging.assert_equal(some, every, message=message)
-    # XLA drops assertions; there, such an example makes the loss NaN.
-    with tf.control_dependencies([] if check is None else [check]):
-        return nan_unless(tf.equal(some, every), tf.reduce_mean(weights, -1) * every)
+    fine = tf.equal(some, every)
+    found = asserted(tf.reduce_all(fine), message, tf.reduce_mean(weights, -1) * every)
+    return nan_unless(fine, found)  # With XLA, such an example makes the loss NaN.
 
 
 def loss_values(

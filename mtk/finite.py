@@ -1,4 +1,4 @@
-"""Checks whether numbers are finite, and marks invalid values with NaN."""
+"""Checks numbers within a step, and marks invalid values with NaN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,3 +31,18 @@ def nan_unless(fine: tf.Tensor, values: Any) -> tf.Tensor:
     """
     values = tf.convert_to_tensor(values)
     return values + tf.cast(tf.sqrt(tf.cast(fine, tf.float32) - 1.0), values.dtype)
+
+
+def asserted(condition: tf.Tensor, message: str, values: tf.Tensor) -> tf.Tensor:
+    """Returns values, or raises an error in the step if a condition is not met.
+
+    XLA drops assertions.
+
+    Args:
+        condition: Boolean scalar.
+        message: The error message.
+        values: Any tensor.
+    """
+    check = tf.debugging.assert_equal(condition, True, message=message)
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(values)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtk.display import counted, suggestion
-from mtk.finite import nan_unless
+from mtk.finite import asserted, nan_unless
 
 # Explains the parts in errors about batches that do not divide.
 _PARTS = "The number of parts is `micro_batches` times the parts that the combiner compares."
@@ -169,9 +169,7 @@ def size_of_part(sub_batch: SubBatch, number: int) -> int | tf.Tensor:
         f"A batch cannot be split into {number} equal parts. {_PARTS} Use batch sizes that "
         f"are multiples of {number}, for the last one too: `batch(n, drop_remainder=True)`."
     )
-    check = tf.debugging.assert_equal(examples % number, 0, message=message)
-    with tf.control_dependencies([] if check is None else [check]):
-        return examples // tf.constant(number, examples.dtype)
+    return asserted(examples % number == 0, message, examples // number)
 
 
 def check_divisible(examples: int | None, number: int) -> None:
@@ -247,10 +245,8 @@ def _mixed(
     number, mask = len(names), rest[0] if rest else None
     message = f"`task_ids` must be from 0 to {number - 1}, in the order of the tasks {list(names)}."
     known = (task_ids >= 0) & (task_ids < number)
-    check = tf.debugging.assert_equal(tf.reduce_all(known), True, message=message)
-    with tf.control_dependencies([] if check is None else [check]):
-        task_ids = tf.identity(task_ids)
-    # XLA drops assertions; there, an unknown id makes the losses NaN.
+    task_ids = asserted(tf.reduce_all(known), message, task_ids)
+    # With XLA, an unknown id makes the losses NaN.
     poison = nan_unless(known, tf.zeros_like(task_ids, tf.float32))
     members = [tf.cast(tf.equal(task_ids, k), tf.float32) + poison for k in range(number)]
     return SubBatch(inputs, [Label(k, y_true, mask, member) for k, member in enumerate(members)])
