@@ -9,9 +9,8 @@ import keras
 import tensorflow as tf
 
 from mtk import gradients
-from mtk.combiners import StaticWeights
 from mtk.sharing.analysis import with_inner
-from mtk.trainer import MultiTaskModel, step
+from mtk.trainer import MultiTaskModel, combine, step
 
 # Number of gradient elements held at once: 256 MiB. Beyond it, passes are repeated.
 _HELD_AT_MOST = 2**26
@@ -89,12 +88,8 @@ def _of_model(model: keras.Model, batch: Any) -> tf.Tensor:
 def _of_tasks(model: MultiTaskModel, batch: Any) -> tf.Tensor:
     """Computes one step, whatever the model's combiner, and undoes its state changes."""
     model.inspect(batch)
-    combiner = StaticWeights()
-    combiner.bind(model.task_names, [])
-    combiner.build(len(model.tasks))
-    spec = dataclasses.replace(
-        model.step_spec(), combiner=combiner, loss_factors=None, per_task=True
-    )
+    equal = combine.equal_weights(model.task_names)
+    spec = dataclasses.replace(model.step_spec(), combiner=equal, loss_factors=None, per_task=True)
     result = step.compute(spec, batch)
     result.state.rewind()
     return result.gramian

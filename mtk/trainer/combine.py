@@ -302,6 +302,11 @@ def in_effect(
         "variable: the shared variables are frozen. Each head is trained separately.",
         stacklevel=2,
     )
+    return equal_weights(task_names)
+
+
+def equal_weights(task_names: Sequence[str]) -> StaticWeights:
+    """Returns built static weights that belong to no model."""
     equal = StaticWeights()
     equal.bind(task_names, [])
     equal.build(len(task_names))
