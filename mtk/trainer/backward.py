@@ -169,9 +169,9 @@ class TapedForward:
         scale, examples = self.spec.loss_scale, self.passed.examples
         if scale is not None:
             # In float32: a float16 gradient without its scale may vanish.
-            gradient = tf.cast(_dense(gradient), tf.float32) * (1.0 / scale)
+            gradient = tf.cast(tf.convert_to_tensor(gradient), tf.float32) * (1.0 / scale)
         if number_of_replicas() > 1 and not isinstance(examples, int):
-            gradient = _dense(gradient)  # Gradients of an empty batch are NaN.
+            gradient = tf.convert_to_tensor(gradient)  # Gradients of an empty batch are NaN.
             gradient = tf.where(examples > 0, gradient, tf.zeros_like(gradient))
         return gradient
 
@@ -365,8 +365,5 @@ def _added(parts: Sequence[Any]) -> Any:
     there = [part for part in parts if part is not None]
     if len(there) < 2:
         return there[0] if there else None
-    return tf.add_n([tf.cast(_dense(part), _dense(there[0]).dtype) for part in there])
-
-
-def _dense(gradient: Any) -> tf.Tensor:
-    return tf.convert_to_tensor(gradient)
+    dense = [tf.convert_to_tensor(part) for part in there]
+    return tf.add_n([tf.cast(part, dense[0].dtype) for part in dense])
