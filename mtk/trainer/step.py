@@ -142,7 +142,7 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
     Raises:
         ValueError: If strategy, place or parts of the task gradients are incompatible.
     """
-    combiner, several = spec.combiner, len(spec.tasks) > 1
+    combiner = spec.combiner
     strategy = choose(spec.strategy, len(spec.tasks), shared_input)
     if strategy == "vectorized" and spec.per_task and spec.structure().grouped_convolutions:
         raise ValueError(
@@ -158,15 +158,12 @@ def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
         )
     features: Sequence[LayerOutput] = ()
     if combiner.at == "representation":
-        features = _representation(spec, shared_input) if several else ()
-    elif combiner.at != "parameters":
-        if combiner.reads == "gradients":
-            raise ValueError(
-                f"{type(combiner).__name__} merges gradients themselves, so `at` must be all "
-                f"shared parameters or the representation. Received: at={combiner.at!r}"
-            )
-        if several:
-            spec.structure().layer_variables(combiner.at)
+        features = _representation(spec, shared_input) if len(spec.tasks) > 1 else ()
+    elif combiner.at != "parameters" and combiner.reads == "gradients":
+        raise ValueError(
+            f"{type(combiner).__name__} merges gradients themselves, so `at` must be all "
+            f"shared parameters or the representation. Received: at={combiner.at!r}"
+        )
     _check_parts(spec, (1 if shared_input else len(spec.tasks)) * combiner.batch_parts)
     return dataclasses.replace(spec, strategy=strategy, features=features)
 
@@ -264,7 +261,6 @@ def _descent(
 
 def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:
     """Returns the factor that limits the global norm of gradients to `clip_norm`."""
-    parts = [tf.cast(getattr(g, "values", g), tf.float32) for g in gradients]
-    norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(part)) for part in parts]))
+    norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])
     factor = clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)
     return nan_unless(tf.math.is_finite(norm), factor)
