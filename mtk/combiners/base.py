@@ -155,8 +155,9 @@ class Combiner(OwnState):
         """Returns this combiner to the first caller, and a copy without state to later ones.
 
         Raises:
-            ValueError: If its class does not define an abstract method or a valid `reads`, or a
-                copy would lose an argument that is missing from `get_config`.
+            ValueError: If its class does not define an abstract method, a valid `reads` or the
+                weights that the trainer asks for, or a copy would lose an argument that is missing
+                from `get_config`.
         """
         if self._lacks:
             raise ValueError(
@@ -169,9 +170,25 @@ class Combiner(OwnState):
                 '`reads` to "losses", "gramian" or "gradients", or derive the class from '
                 f"`LossCombiner` or `GramianCombiner`. Received: {getattr(self, 'reads', None)!r}"
             )
+        self._check_weights()
         claimed = self.copy() if self._is_claimed else self
         claimed._is_claimed = True
         return claimed
+
+    def _check_weights(self) -> None:
+        """Raises a ValueError if a step needs weights that only `call` could return."""
+        name, is_whole = type(self).__name__, self.at == "parameters" and self.update_every == 1
+        if self.reads == "losses" and not hasattr(self, "task_weights"):
+            raise ValueError(
+                f"{name} reads losses, so a step asks for its weights before the backward pass. "
+                "Derive it from `LossCombiner`, and define `task_weights`."
+            )
+        if self.reads == "gramian" and not (is_whole or hasattr(self, "cached_weights")):
+            raise ValueError(
+                f"{name} combines the gradients of all shared parameters in every step. Derive it "
+                "from `GramianCombiner`, whose weights also apply elsewhere and to later steps. "
+                f"Received: at={self.at!r}, update_every={self.update_every}"
+            )
 
     @property
     def _lacks(self) -> str:

@@ -116,3 +116,20 @@ def test_combiner_must_declare_what_it_reads():
         mine = type("Mine", (combiners.Combiner,), own)
         with pytest.raises(ValueError, match="must declare what it reads"):
             mine().claimed()
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({"reads": "losses"}, "LossCombiner"),
+        ({"reads": "gramian", "update_every": 2}, "GramianCombiner.*update_every=2"),
+        ({"reads": "gramian", "at": "last_layer"}, "GramianCombiner.*at='last_layer'"),
+    ],
+    ids=str,
+)
+def test_weights_that_only_a_call_could_return_are_refused(own, expected):
+    mine = type("Mine", (combiners.Combiner,), {"call": lambda *_: None, **own})
+    with pytest.raises(ValueError, match=rf"Mine .*{expected}"):
+        mine().claimed()
+    whole = type("Mine", (combiners.Combiner,), {"call": lambda *_: None, "reads": "gramian"})
+    assert whole().claimed()
