@@ -41,12 +41,7 @@ class Combination(NamedTuple):
 
 
 def combine(spec: StepSpec, passes: Passes) -> Combination:
-    """Computes a step's gradient.
-
-    Args:
-        spec: The step.
-        passes: The passes over the batch.
-    """
+    """Computes a step's gradient from the passes over its batch, as the combiner requires."""
     combiner = spec.combiner
     is_elsewhere = combiner.at != "parameters" and len(spec.tasks) > 1
     if combiner.reads == "gradients":
@@ -282,11 +277,7 @@ def in_effect(
 ) -> Combiner:
     """Returns the combiner, or equal weights while all shared variables are frozen.
 
-    Args:
-        combiner: The model's combiner.
-        network: The network.
-        task_names: Names of the K tasks.
-        structure: Called for which variables are shared, if that matters.
+    `structure` is called only if it matters which variables are shared.
 
     Raises:
         ValueError: If the trainable variables have changed since the model was compiled.

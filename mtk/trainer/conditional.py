@@ -14,12 +14,7 @@ from mtk.trainer.batch import SubBatch
 
 
 def at_preference(network: keras.Model, inputs: Any) -> Any:
-    """Returns inputs, with the preference of a conditioned network if they have no weights.
-
-    Args:
-        network: Any network.
-        inputs: Its inputs.
-    """
+    """Returns inputs, with the preference of a conditioned network if they have no weights."""
     layer = conditioning.layer_of(network)
     if layer is None or conditioning.has_weights(network, inputs):
         return inputs
@@ -27,12 +22,7 @@ def at_preference(network: keras.Model, inputs: Any) -> Any:
 
 
 def check(network: keras.Model, combiner: Combiner, inputs: Any) -> bool:
-    """Returns whether the network reads the combiner's weights.
-
-    Args:
-        network: Any network.
-        combiner: The combiner.
-        inputs: Inputs of the network, or their specs.
+    """Returns whether the network reads the combiner's weights; `inputs` may be specs.
 
     Raises:
         ValueError: If the network is conditioned and has no weights or two sources of weights, or
@@ -71,10 +61,7 @@ def with_drawn(
 ) -> list[SubBatch]:
     """Adds the weights of a training batch's losses to the inputs of a conditioned network.
 
-    Args:
-        network: Any network; if it is not conditioned, the batch is unchanged.
-        combiner: The combiner.
-        sub_batches: The batch.
+    A batch of any other network is unchanged.
     """
     if not check(network, combiner, sub_batches[0].inputs):
         return list(sub_batches)

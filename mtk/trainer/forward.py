@@ -116,11 +116,6 @@ def infer(
 ) -> tuple[list[TaskPass], tf.Tensor]:
     """Runs the network for inference, where layers may update their variables.
 
-    Args:
-        network: As for `run`.
-        tasks: The K tasks.
-        sub_batches: The batch, from `batch.parse`.
-
     Returns:
         The K task results, and the losses of layers and regularizers for these examples.
     """
@@ -191,11 +186,7 @@ def task_elements(
 ) -> LabelElements:
     """Computes the losses; a loss shared by several tasks of a mixed batch only once.
 
-    Args:
-        tasks: The K tasks.
-        part: A sub-batch.
-        outputs: The network's outputs for it.
-        training: Whether class weights apply.
+    Class weights apply in training only.
     """
     groups: dict[tuple[Any, ...], list[Label]] = {}
     predictions = {label.task: _prediction(outputs, label, tasks) for label in part.labels}

@@ -62,7 +62,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
     over the replicas before it. From there on every replica computes the same.
 
     Args:
-        spec: The step.
+        spec: All that does not depend on the batch.
         data: This replica's part of the global batch, in one of the forms of `batch.parse`.
     """
     number = spec.combiner.batch_parts
@@ -112,10 +112,6 @@ def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
     """Returns the task losses `(K,)` of a step's batch with the current weights.
 
     All else is as before the step, such as dropout masks and statistics. Nothing is changed.
-
-    Args:
-        spec: The step.
-        result: The return value of `compute` for it.
     """
     state = result.state
     now = [(v, tf.identity(tf.convert_to_tensor(v))) for v, _, _ in state.in_place]
@@ -134,10 +130,6 @@ def task_losses_after(spec: StepSpec, result: StepResult) -> tf.Tensor:
 
 def checked(spec: StepSpec, shared_input: bool) -> StepSpec:
     """Returns a step with strategy and features resolved for batches of this form.
-
-    Args:
-        spec: The step.
-        shared_input: Whether one forward pass serves all tasks.
 
     Raises:
         ValueError: If strategy, place or parts of the task gradients are incompatible.

@@ -56,11 +56,6 @@ def find(
 def chosen(found: sharing.Structure, given: sharing.Given, combiner: Combiner) -> sharing.Structure:
     """Corrects a structure by the user's description, and binds the combiner to it.
 
-    Args:
-        found: The return value of `find`.
-        given: The user's description.
-        combiner: The combiner, which knows the tasks already.
-
     Raises:
         ValueError: If the description does not match the network, or no shared variable is where
             the combiner takes gradients.
