@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -36,8 +36,7 @@ class NameNaNLabels(keras.callbacks.Callback):
 
     def __init__(self, data: Mapping[str, Any], compiled: Callable[[], CompiledTasks]):
         super().__init__()
-        self._data = {what: each for what, each in data.items() if _is_read_again(each)}
-        self._compiled = compiled
+        self._data, self._compiled = data, compiled
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Searches for NaN labels, if a loss is not finite."""
@@ -47,11 +46,7 @@ class NameNaNLabels(keras.callbacks.Callback):
             return
         data, self._data = self._data, {}  # Only once: a NaN loss mostly stays NaN.
         for what, each in data.items():
-            is_whole = isinstance(each, tuple)
-            for number, found in enumerate((each,) if is_whole else _batches(each)):
-                where = f"the {what} data"
-                if not is_whole:
-                    where = f"batch {number} of {where}, counted from zero"
+            for where, found in _batches(f"the {what} data", each):
                 for task, label in self._labels(found):
                     _check(task, label, where)
 
@@ -118,10 +113,17 @@ def with_callbacks(given: Mapping[str, Any], compiled: Callable[[], CompiledTask
     return [*tf.nest.flatten(callbacks), *own] if callbacks is not None else own
 
 
-def _batches(data: Any) -> Iterable[Any]:
-    if isinstance(data, tf.data.Dataset):
-        return data.take(_MOST)
-    return (data[number] for number in range(min(data.num_batches, _MOST)))
+def _batches(where: str, data: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the batches of data that can be read again, or arrays as a whole, and their places."""
+    batches: Iterable[Any] = ()
+    if isinstance(data, tuple):
+        yield where, data
+    elif isinstance(data, tf.data.Dataset):
+        batches = data.take(_MOST)
+    elif isinstance(data, keras.utils.PyDataset) and data.num_batches is not None:
+        batches = (data[number] for number in range(min(data.num_batches, _MOST)))
+    for number, found in enumerate(batches):
+        yield f"batch {number} of {where}, counted from zero", found
 
 
 def _check(task: Task, label: batch.Label, where: str) -> None:
@@ -133,12 +135,6 @@ def _check(task: Task, label: batch.Label, where: str) -> None:
             f"missing labels, use mtk.Task({task.name!r}, ..., missing=float('nan')), or batches "
             "`(x, y, mask)` with a mask that is zero there."
         )
-
-
-def _is_read_again(data: Any) -> bool:
-    if isinstance(data, (tf.data.Dataset, tuple)):
-        return True
-    return isinstance(data, keras.utils.PyDataset) and data.num_batches is not None
 
 
 def _has_nan(label: batch.Label) -> bool:
