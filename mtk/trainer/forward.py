@@ -224,8 +224,8 @@ def _of_member(weights: tf.Tensor, member: tf.Tensor) -> tf.Tensor:
 
 def _prediction(outputs: Any, label: Label, tasks: Sequence[Task]) -> tf.Tensor:
     task = tasks[label.task]
-    names = [each.name for each in tasks]
-    if tf.is_tensor(outputs) and (len(tasks) == 1 or label.member is not None):
+    has_one = len(tasks) == 1 or label.member is not None or label.has_own_input
+    if tf.is_tensor(outputs) and has_one:
         return outputs
     if isinstance(outputs, dict) and task.name in outputs:
         return outputs[task.name]
@@ -233,8 +233,7 @@ def _prediction(outputs: Any, label: Label, tasks: Sequence[Task]) -> tf.Tensor:
         return found
     if isinstance(outputs, (list, tuple)) and len(outputs) == len(tasks):
         return outputs[label.task]
-    if tf.is_tensor(outputs) and label.has_own_input:
-        return outputs
+    names = [each.name for each in tasks]
     kind = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
     if isinstance(outputs, (list, tuple)):
         kind = f"{kind} of {len(outputs)}"
