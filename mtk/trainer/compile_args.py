@@ -1,8 +1,8 @@
 """Arguments of a multi-task model's `compile`, and their checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -138,19 +138,17 @@ def check_replicas(
         )
 
 
-def check_scope(
-    strategy: tf.distribute.Strategy, parts: Mapping[str, Sequence[keras.Variable]]
-) -> None:
+def check_scope(strategy: tf.distribute.Strategy, parts: Mapping[str, Any]) -> None:
     """Raises a ValueError for parts of a model that were created outside of the strategy's scope.
 
     Replicas would overwrite each other's values of such variables.
 
     Args:
         strategy: The strategy in whose scope the model was created.
-        parts: Variables by name of the part that holds them.
+        parts: Layers, metrics and the optimizer, by what they are called in the error.
     """
     belongs = strategy.extended.variable_created_in_scope
-    made = {name: [v._value for v in variables] for name, variables in parts.items()}
+    made = {name: [v._value for v in part.variables] for name, part in parts.items()}
     outside = [n for n, each in made.items() if not all(v is None or belongs(v) for v in each)]
     if outside:
         raise ValueError(

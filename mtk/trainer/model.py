@@ -773,8 +773,7 @@ class MultiTaskModel(keras.Model):
         parts = {"the network": self.network, "the combiner": self.combiner}
         parts |= {f"the metric '{metric.name}'": metric for metric in self.metrics}
         parts["the optimizer"] = self.optimizer
-        variables = {name: part.variables for name, part in parts.items()}
-        compile_args.check_scope(self._distribute_strategy, variables)
+        compile_args.check_scope(self._distribute_strategy, parts)
 
     def make_predict_function(self, force: bool = False) -> None:
         """Makes the function that `predict` runs; called by Keras."""
