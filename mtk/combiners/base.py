@@ -178,7 +178,7 @@ class Combiner(OwnState):
     def _check_weights(self) -> None:
         """Raises a ValueError if a step needs weights that only `call` could return."""
         name, is_whole = type(self).__name__, self.at == "parameters" and self.update_every == 1
-        if self.reads == "losses" and not hasattr(self, "task_weights"):
+        if self.reads == "losses" and not hasattr(self, "loss_independent"):
             raise ValueError(
                 f"{name} reads losses, so a step asks for its weights before the backward pass. "
                 "Derive it from `LossCombiner`, and define `task_weights`."
