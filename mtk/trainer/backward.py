@@ -259,14 +259,7 @@ class Passes:
         with tf.GradientTape(persistent=True) as tape:
             with recorded(layers) as calls:
                 passed = forward.run(
-                    spec.network,
-                    spec.tasks,
-                    divided,
-                    self.state,
-                    carried,
-                    tape,
-                    told,
-                    shares,
+                    spec.network, spec.tasks, divided, self.state, carried, tape, told, shares
                 )
             if totals is None:
                 with tape.stop_recording():
