@@ -16,7 +16,6 @@ from mtk.combiners import Combiner, StaticWeights
 from mtk.compiled_tasks import CompiledTasks, by_column
 from mtk.directions import set_modes
 from mtk.distribution import splitting
-from mtk.finite import all_finite
 from mtk.gradients import GradientStrategy, choose
 from mtk.held import Held
 from mtk.replicas import number_of_replicas
@@ -31,18 +30,18 @@ from mtk.trainer import (
     forward,
     loss_checks,
     model_checks,
-    nonfinite,
     step,
     structure,
     total_loss,
     unbuilt,
+    update,
 )
 from mtk.trainer.compile_args import CompileArgs, OnNonfinite
 from mtk.trainer.loop import Logs, Loop
 from mtk.trainer.notes import StepNotes
 from mtk.trainer.schedule import GradientSchedule
 from mtk.trainer.spec import StepSpec
-from mtk.trainer.state import Change, State, WrittenInPlace, written_in_place
+from mtk.trainer.state import State, WrittenInPlace, written_in_place
 
 
 def _of(part: str, *names: str) -> list[Any]:
@@ -454,32 +453,12 @@ class MultiTaskModel(keras.Model):
             result: The return value of `step.compute` for it.
         """
         skips = self.skips_steps
-        accepted = result.finite if skips else None
-        for change in result.changes:
-            change.write(accepted)
-        for variable, before, _ in result.state.in_place if skips else ():
-            Change(variable, before, variable).write(accepted)
-        nonfinite.apply_gradients(
-            self.optimizer, result.gradients, result.variables, result.finite, skips
-        )
+        update.apply(result, self.optimizer, skips)
         if spec.combiner.needs_post_update_loss:
-            self._after_step(spec, result)
-        self.task_metrics.update_weights(result.task_weights, accepted)
+            update.after_step(spec, result, skips)
+        self.task_metrics.update_weights(result.task_weights, result.finite if skips else None)
         stops = self.compile_args.on_nonfinite == "stop"
         self.notes.take(result, self.optimizer.iterations, skips, stops)
-
-    def _after_step(self, spec: StepSpec, result: step.StepResult) -> None:
-        after = step.task_losses_after(spec, result)
-        with State().scope({}) as scope:
-            self.combiner.after_step(result.task_losses, after, result.present)
-        finite = result.finite & all_finite([after])
-        for change in scope.changes():
-            change.write(finite if self.skips_steps else None)
-        # If the losses after the step are not finite, the combiner's state is restored.
-        own = {id(v) for v in self.combiner.variables} if self.skips_steps else set()
-        for variable, before, _ in result.changes:
-            if id(variable) in own:
-                Change(variable, before, variable.value).write(finite)
 
     def compute_metrics(
         self,

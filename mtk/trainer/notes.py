@@ -7,9 +7,11 @@ import tensorflow as tf
 
 from mtk.combiners.base import OwnState
 from mtk.finite import all_finite
-from mtk.trainer.nonfinite import MOST_IN_A_ROW
 from mtk.trainer.state import Change
 from mtk.trainer.step import StepResult
+
+# Number of consecutive skipped steps after which a training counts as failed.
+MOST_IN_A_ROW = 100
 
 
 class StepNotes(OwnState):

@@ -1,4 +1,4 @@
-"""Skips steps whose losses or gradient are infinite or NaN."""
+"""Applies the result of a step, unless it is not finite and such steps are skipped."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,51 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mtk.finite import nan_unless
+from mtk.finite import all_finite, nan_unless
 from mtk.gradients import scaled
+from mtk.trainer.spec import StepSpec
+from mtk.trainer.state import Change, State
+from mtk.trainer.step import StepResult, task_losses_after
 
-# Number of consecutive skipped steps after which a training counts as failed.
-MOST_IN_A_ROW = 100
+
+def apply(result: StepResult, optimizer: keras.optimizers.Optimizer, skip: bool) -> None:
+    """Writes the changes of a step, and lets the optimizer update the variables.
+
+    Args:
+        result: The step.
+        optimizer: The optimizer.
+        skip: Whether nonfinite steps are skipped.
+    """
+    finite = result.finite
+    for change in result.changes:
+        change.write(finite if skip else None)
+    for variable, before, _ in result.state.in_place if skip else ():
+        Change(variable, before, variable).write(finite)
+    _apply_gradients(optimizer, result.gradients, result.variables, finite, skip)
 
 
-def apply_gradients(
+def after_step(spec: StepSpec, result: StepResult, skip: bool) -> None:
+    """Passes the task losses after the update to the combiner.
+
+    Args:
+        spec: The step.
+        result: The return value of `step.compute` for it.
+        skip: Whether nonfinite steps are skipped.
+    """
+    combiner, after = spec.combiner, task_losses_after(spec, result)
+    with State().scope({}) as scope:
+        combiner.after_step(result.task_losses, after, result.present)
+    finite = result.finite & all_finite([after])
+    for change in scope.changes():
+        change.write(finite if skip else None)
+    # If the losses after the step are not finite, the combiner's state is restored.
+    own = {id(v) for v in combiner.variables} if skip else set()
+    for variable, before, _ in result.changes:
+        if id(variable) in own:
+            Change(variable, before, variable.value).write(finite)
+
+
+def _apply_gradients(
     optimizer: keras.optimizers.Optimizer,
     gradients: Sequence[Any],
     variables: Sequence[keras.Variable],
@@ -30,7 +67,7 @@ def apply_gradients(
         # Keras would sum over replicas, by an operation that TensorFlow keeps, with the step's
         # graph, for the life of the process. Outside of a replica context it does not.
         arguments = (optimizer, gradients, variables, finite, skip)
-        context.merge_call(lambda _: apply_gradients(*arguments))
+        context.merge_call(lambda _: _apply_gradients(*arguments))
     elif is_scaled:
         # It skips such steps itself; a NaN loss must count as an overflow too.
         factor = nan_unless(finite, 1.0)
