@@ -400,11 +400,15 @@ class MultiTaskModel(keras.Model):
 
     def test_step(self, data: Any) -> Logs:
         """Evaluates one batch; in a replica, its part of the global batch."""
-        sub_batches = batch.parse(self._by_output.of_tasks(data), self.task_names)
+        sub_batches = self._parse(data)
         passed, penalty = forward.infer(self.network, self.tasks, sub_batches)
         inputs = batch.all_inputs(sub_batches)
         logs = self._logs(self._observe(inputs, passed, penalty))
         return self.task_metrics.without_weights(logs)
+
+    def _parse(self, data: Any) -> list[batch.SubBatch]:
+        """Returns the sub-batches of a batch, without labels and weights of other outputs."""
+        return batch.parse(self._by_output.of_tasks(data), self.task_names)
 
     def predict_step(self, data: Any) -> Any:
         if isinstance(data, Mapping) and any(isinstance(part, tuple) for part in data.values()):
@@ -433,7 +437,7 @@ class MultiTaskModel(keras.Model):
             strategy=self.gradients,
             per_task=self.gradient_schedule.now(combiner),
             arguments=self.compile_args,
-            of_tasks=self._by_output.of_tasks,
+            parse=self._parse,
             loss_scale=compile_args.loss_scale(getattr(self, "optimizer", None)),
             dense=self.jit_compile,
             observe=self._observe,
@@ -503,8 +507,7 @@ class MultiTaskModel(keras.Model):
             training: Whether class weights apply.
         """
         del x
-        data = self._by_output.of_tasks((y_pred, y, sample_weight))
-        (part,) = batch.parse(data, self.task_names)
+        (part,) = self._parse((y_pred, y, sample_weight))
         tasks = self._by_output.weighed(self._class_weight)
         weights = self.loss_weights or [1 / len(part.labels)] * len(tasks)
         found = forward.task_elements(tasks, part, y_pred, training)
@@ -607,7 +610,7 @@ class MultiTaskModel(keras.Model):
 
     def _run_forward(self, data: Any, tape: tf.GradientTape | None) -> sharing.TaskLosses:
         """Runs a forward pass without side effects, for the analysis."""
-        sub_batches, state = batch.parse(self._by_output.of_tasks(data), self.task_names), State()
+        sub_batches, state = self._parse(data), State()
         observe = functools.partial(self._observe, batch.all_inputs(sub_batches))
         passed = forward.run(
             self.network, self.tasks, sub_batches, state, tape=tape, observe=observe

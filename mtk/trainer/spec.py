@@ -13,6 +13,7 @@ from mtk.gradients import GradientStrategy
 from mtk.replicas import number_of_replicas
 from mtk.sharing import LayerOutput, Structure
 from mtk.tasks import Task
+from mtk.trainer.batch import SubBatch
 from mtk.trainer.compile_args import CompileArgs
 from mtk.trainer.state import WrittenInPlace
 
@@ -27,7 +28,7 @@ class StepSpec:
         combiner: The built combiner that merges their gradients.
         loss_factors: Factor of each task loss, applied before the combiner; None for ones.
         arguments: Arguments of `compile`.
-        of_tasks: Removes labels and weights of other outputs from a batch.
+        parse: Parses a batch into sub-batches.
         structure: Returns which variables are shared; called only if needed.
         strategy: How to compute per-task gradients.
         features: Layers, with call indices, whose outputs the combiner needs.
@@ -46,7 +47,7 @@ class StepSpec:
     combiner: Combiner
     loss_factors: Sequence[float] | None
     arguments: CompileArgs
-    of_tasks: Callable[[Any], Any]
+    parse: Callable[[Any], list[SubBatch]]
     structure: Callable[[], Structure]
     strategy: GradientStrategy = "auto"
     features: Sequence[LayerOutput] = ()

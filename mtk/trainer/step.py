@@ -66,8 +66,7 @@ def compute(spec: StepSpec, data: Any) -> StepResult:
         data: This replica's part of the global batch, in one of the forms of `batch.parse`.
     """
     number = spec.combiner.batch_parts
-    sub_batches = batch.parse(spec.of_tasks(data), [task.name for task in spec.tasks])
-    sub_batches = conditional.with_drawn(spec.network, spec.combiner, sub_batches)
+    sub_batches = conditional.with_drawn(spec.network, spec.combiner, spec.parse(data))
     spec = checked(spec, batch.is_shared_input(sub_batches))
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
