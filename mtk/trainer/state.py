@@ -19,13 +19,7 @@ Values: TypeAlias = dict[int, tf.Tensor]  # By `id` of the variable.
 
 
 class Change(NamedTuple):
-    """The change of a variable by a step.
-
-    Attributes:
-        variable: The variable.
-        before: Its value before the step.
-        after: Its value after the step, the same on all replicas.
-    """
+    """A variable with its value before a step and after it, the same on all replicas."""
 
     variable: keras.Variable | tf.Variable
     before: tf.Tensor

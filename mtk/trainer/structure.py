@@ -21,14 +21,14 @@ def find(
 ) -> sharing.Structure:
     """Finds the structure from a graph of the network.
 
-    For a network that only runs eagerly it is empty, to be completed by the description.
+    For a network that only runs eagerly it is empty, to be completed by the user's description.
 
     Args:
         network: A built network.
         task_names: The K names.
         spec: Spec of a batch; None before the first one.
         forward: Computes the task losses of a batch.
-        given: The user's description.
+        given: The description.
         run_eagerly: Whether the network may only run eagerly.
 
     Raises:

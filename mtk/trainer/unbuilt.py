@@ -23,11 +23,7 @@ class _Called(keras.Operation):
 
 
 def symbolic_inputs(spec: Any) -> Any:
-    """Returns the network's inputs in a batch as Keras tensors.
-
-    Args:
-        spec: Spec of the batch, with None where an input is missing.
-    """
+    """Returns the network's inputs in the spec of a batch as Keras tensors; None for None."""
 
     def symbolic(part: tf.TypeSpec | None) -> keras.KerasTensor | None:
         return part and keras.KerasTensor(part.shape, part.dtype.name)

@@ -14,13 +14,7 @@ from mtk.trainer.step import StepResult, task_losses_after
 
 
 def apply(result: StepResult, optimizer: keras.optimizers.Optimizer, skip: bool) -> None:
-    """Writes the changes of a step, and lets the optimizer update the variables.
-
-    Args:
-        result: The step.
-        optimizer: The optimizer.
-        skip: Whether nonfinite steps are skipped.
-    """
+    """Writes the changes of a step, and lets the optimizer update the variables."""
     finite = result.finite
     for change in result.changes:
         change.write(finite if skip else None)
@@ -30,13 +24,7 @@ def apply(result: StepResult, optimizer: keras.optimizers.Optimizer, skip: bool)
 
 
 def after_step(spec: StepSpec, result: StepResult, skip: bool) -> None:
-    """Passes the task losses after the update to the combiner.
-
-    Args:
-        spec: The step.
-        result: The return value of `step.compute` for it.
-        skip: Whether nonfinite steps are skipped.
-    """
+    """Passes the task losses after the update to the combiner."""
     combiner, after = spec.combiner, task_losses_after(spec, result)
     with State().scope({}) as scope:
         combiner.after_step(result.task_losses, after, result.present)
@@ -57,10 +45,7 @@ def _apply_gradients(
     finite: tf.Tensor,
     skip: bool,
 ) -> None:
-    """Applies gradients, unless they are not finite and such steps are skipped.
-
-    `finite` is the same on all replicas.
-    """
+    """Applies gradients; `finite` is the same on all replicas."""
     is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     context = tf.distribute.get_replica_context()
     if context is not None and not (tf.distribute.has_strategy() or is_scaled):
