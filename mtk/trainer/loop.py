@@ -56,8 +56,7 @@ class Loop:
         """
         in_graph = isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
         if in_graph and not self.eagerly:
-            key = (tuple(kinds), _ranks(iterator.element_spec))
-            return self._function(key, self._on_iterator(kinds))(iterator)
+            return self._on(iterator, kinds)(iterator)
         logs = None
         for kind, whole in zip(kinds, iterator, strict=False):
             data = splitting.split_batch(whole, self.strategy)
@@ -68,14 +67,16 @@ class Loop:
 
     def graph(self, iterator: Any, kinds: Sequence[Hashable]) -> tf.Graph:
         """Returns the graph that `run` would execute for an iterator, traced if it is new."""
-        key = (tuple(kinds), _ranks(iterator.element_spec))
-        traced: Any = self._function(key, self._on_iterator(kinds))
-        return traced.get_concrete_function(iterator).graph
+        return self._on(iterator, kinds).get_concrete_function(iterator).graph
 
     @property
     def tracings(self) -> int:
         """Number of tracings of steps so far; zero if they run without a graph."""
         return sum(traced.experimental_get_tracing_count() for traced in self._functions.values())
+
+    def _on(self, iterator: Any, kinds: Sequence[Hashable]) -> Any:
+        key = (tuple(kinds), _ranks(iterator.element_spec))
+        return self._function(key, self._on_iterator(kinds))
 
     def _function(self, key: Any, python_function: Callable[..., Logs]) -> Callable[..., Logs]:
         if self.eagerly:
