@@ -36,8 +36,8 @@ class StepSpec:
             or are those of the last step that computed them.
         loss_scale: Factor that keeps float16 gradients from vanishing, or None.
         dense: Whether gradients of embeddings are converted to dense ones, as XLA requires.
-        observe: Updates the metrics with a pass; an `Observe` with a further argument `whole`: the
-            results of all passes over the batch, None for those of all replicas.
+        observe: Updates the metrics with a pass. Called with the inputs, then as an `Observe`, and
+            with `whole`: the results of all passes over the batch, None for those of all replicas.
         metric_variables: Variables of all metrics, which `observe` may write.
         written_in_place: Variables of network and losses that a pass writes in place.
     """
