@@ -36,7 +36,7 @@ _NAMES = {
     "MultiTaskModel": "trainer",
     "Task": "tasks",
     "compare": "comparison",
-    "front": "trainer",
+    "front": "fronts",
     "gramian": "gramians",
     "per_example_gramian": "gramians",
 }

@@ -1,6 +1,6 @@
 """Task weights as network inputs: drawn in training, given in evaluation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from mtk.combiners import Combiner
 from mtk.models import conditioning
-from mtk.per_task import PerTask
 from mtk.trainer import batch
 from mtk.trainer.batch import SubBatch
 
@@ -77,57 +76,3 @@ def with_drawn(
             labels = [each._replace(importance=importance[each.task]) for each in labels]
         found.append(part._replace(inputs=inputs, labels=labels))
     return found
-
-
-def front(
-    model: keras.Model, data: Any, weights: Iterable[PerTask], batch_size: int = 256
-) -> list[dict[str, Any]]:
-    """Evaluates a model with a conditioned network at several choices of task weights.
-
-    Args:
-        model: A compiled `MultiTaskModel`, whose network is made by `mtk.models.conditioned`.
-        data: A dataset of batches, in a form of `mtk.trainer.batch.parse`, or arrays `(x, y)`, as
-            for `fit`. Task weights in it are ignored.
-        weights: The choices, each by task name or in the order of the network's `task_names`; only
-            ratios matter.
-        batch_size: Batch size for arrays.
-
-    Returns:
-        For each choice the logs of `model.evaluate`, and under "weights" the weights by task, which
-        sum to one.
-
-    Raises:
-        ValueError: If the network is not conditioned, or weights do not match its tasks.
-
-    Example:
-    ```python
-    points = mtk.front(model, validation, [{"a": w, "b": 1 - w} for w in (0.1, 0.5, 0.9)])
-    ```
-    """
-    network = model.network
-    names = conditioning.required(network).task_names
-    choices = [conditioning.normalized(each, names) for each in weights]
-    batches = data
-    if not isinstance(data, tf.data.Dataset):
-        batches = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
-
-    def carrying(chosen: Sequence[float]) -> Callable[..., Any]:
-        def of_share(inputs: Any, *rest: Any) -> tuple[Any, ...]:
-            if conditioning.has_weights(network, inputs):
-                inputs = conditioning.without_weights(inputs)
-            return (conditioning.with_same(inputs, chosen), *rest)
-
-        def of_batch(*parts: Any) -> Any:
-            if len(parts) == 1 and isinstance(parts[0], Mapping):
-                return {name: of_share(*share) for name, share in parts[0].items()}
-            return of_share(*parts)
-
-        return of_batch
-
-    return [
-        {
-            "weights": dict(zip(names, chosen, strict=True)),
-            **model.evaluate(batches.map(carrying(chosen)), verbose=0, return_dict=True),
-        }
-        for chosen in choices
-    ]
