@@ -215,28 +215,15 @@ def _descent(
     Values that overwrite a variable, as in Keras' float8 layers, are not gradients and are
     unchanged.
     """
-    arguments, every = spec.arguments, spec.network.trainable_variables
-    pairs = [(g, v) for g, v in zip(gradients, every, strict=True) if g is not None]
-    if not every:
-        warnings.warn("The network has no trainable weights.", stacklevel=2)
+    arguments, reached = spec.arguments, _reached(spec.network.trainable_variables, gradients)
+    if not reached:
         return [], []
-    if not pairs:
-        raise ValueError(
-            "No task loss has a gradient with respect to any trainable variable of the "
-            "network. Check that the network has trainable variables, and that it was built before "
-            "its layers ran inside a `tf.function`."
-        )
-    if len(pairs) < len(every):
-        paths = [v.path for g, v in zip(gradients, every, strict=True) if g is None]
-        warnings.warn(
-            f"No task depends on these variables, so they are not trained: {paths}", stacklevel=2
-        )
     factor: Any = 1.0 if spec.loss_scale is None else spec.loss_scale
-    apart = [(scaled(g, factor), v) for g, v in pairs if v.overwrite_with_gradient]
-    pairs = [(g, v) for g, v in pairs if not v.overwrite_with_gradient]
-    found = [gradient for gradient, _ in pairs]
+    apart = [(v, scaled(g, factor)) for v, g in reached if v.overwrite_with_gradient]
+    variables = [v for v, _ in reached if not v.overwrite_with_gradient]
+    found = [g for v, g in reached if not v.overwrite_with_gradient]
     if arguments.weight_decay:
-        values = [tf.convert_to_tensor(written.get(id(v), v.value)) for _, v in pairs]
+        values = [tf.convert_to_tensor(written.get(id(v), v.value)) for v in variables]
         found = [
             tf.convert_to_tensor(gradient) + tf.cast(arguments.weight_decay * value, gradient.dtype)
             for gradient, value in zip(found, values, strict=True)
@@ -247,7 +234,29 @@ def _descent(
         factor *= _clipping(found, arguments.clip_norm)
     if not isinstance(factor, float) or factor != 1.0:
         found = [scaled(gradient, factor) for gradient in found]
-    return [v for _, v in [*pairs, *apart]], [*found, *(gradient for gradient, _ in apart)]
+    return [*variables, *(v for v, _ in apart)], [*found, *(value for _, value in apart)]
+
+
+def _reached(
+    variables: Sequence[keras.Variable], gradients: Sequence[Gradient]
+) -> list[tuple[keras.Variable, Any]]:
+    """Returns the variables that a task depends on, with their gradients; warns of all others."""
+    if not variables:
+        warnings.warn("The network has no trainable weights.", stacklevel=2)
+        return []
+    each = list(zip(variables, gradients, strict=True))
+    reached = [(v, gradient) for v, gradient in each if gradient is not None]
+    if not reached:
+        raise ValueError(
+            "No task loss has a gradient with respect to any trainable variable of the "
+            "network. Check that the network has trainable variables, and that it was built before "
+            "its layers ran inside a `tf.function`."
+        )
+    if paths := [v.path for v, gradient in each if gradient is None]:
+        warnings.warn(
+            f"No task depends on these variables, so they are not trained: {paths}", stacklevel=2
+        )
+    return reached
 
 
 def _clipping(gradients: Sequence[Any], clip_norm: float) -> tf.Tensor:
