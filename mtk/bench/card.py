@@ -1,5 +1,6 @@
 """Task cards, which define what all entries of a benchmark have in common."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -93,6 +94,9 @@ class Card:
         unknown = [*({*self.method_choices} - {*self.methods, METHOD})]
         if unknown:
             raise StudyError(f"`method_choices` names {unknown[0]!r}, which is not in `methods`.")
+        unset = [name for name in self.places if name not in self.settings]
+        if unset:
+            raise StudyError(f"`places` names {unset[0]!r}, which is not in `settings`.")
         self.search(METHOD)
 
     @property
@@ -193,16 +197,13 @@ class Card:
         Args:
             folders: See `static_run`.
         """
-        bindings = config.Draft.of(self.static_run(folders).lines).bindings()
-        places = {bindings[name] for name in self.places if name in bindings}
-        kept = {
-            name: text
-            for name, text in bindings.items()
-            if name not in self.places and text not in places
-        }
+        # None is not a location: a network without a file of weights is not pretrained.
+        located = [name for name in self.places if self.settings[name] is not None]
+        settings = {**self.settings, **dict.fromkeys(located, "location")}
+        run = dataclasses.replace(self, settings=settings).static_run(folders)
         about = {
             "name": self.name,
-            "bindings": kept,
+            "bindings": config.Draft.of(run.lines).bindings(),
             "metrics": {task: self.metric(task) for task in self.tasks},
             "space": self.search(METHOD).space.record,
             "method_choices": {name: dict(own) for name, own in self.method_choices.items()},
