@@ -47,9 +47,15 @@ def test_too_large_batch_raises():
         collected([{"a": np.zeros((2, 5))}], most=9)
 
 
+def unpickled():
+    raise AssertionError("A pickle was loaded.")
+
+
 class MaliciousPickle:
+    """Calls a function when it is unpickled."""
+
     def __reduce__(self):
-        raise AssertionError("It was pickled and is to be unpickled.")
+        return unpickled, ()
 
 
 def archive(**changes):
@@ -85,8 +91,8 @@ BAD = {
     "nothing": b"",
     "a text": b"accuracy 1.0",
     "cut off": archive()[:-40],
-    "a pickle": pickle.dumps({"a": 1}),
-    "objects": replaced("values0.npy", header((1,), "|O") + b"x" * 8),
+    "a pickle": pickle.dumps(MaliciousPickle()),
+    "objects": replaced("values0.npy", header((1,), "|O") + pickle.dumps(MaliciousPickle())),
     "a header that promises more": replaced("values0.npy", header((1 << 40,))),
     "a negative shape": replaced("values0.npy", header((-3,))),
     "other values than shapes": archive(shapes0=np.array([[2, 4]])),
