@@ -198,11 +198,9 @@ def test_diverged_runs_are_replaced_and_never_copied(folder):
     lost = {trial.runs[0].name for trial in found.trials if trial.losses is None}
     assert len(lost) > 1
     assert len(found.complete) == 8
-    parents = {folder.entry(t.runs[0].name)["bindings"].get(BRANCH, [""])[0] for t in found.trials}
     later = [t for t in found.trials if t.schedule and t.schedule[-1][0] >= 20]
     assert later
     assert not {folder.entry(t.runs[0].name)["bindings"][BRANCH][0] for t in later} & lost
-    assert parents
 
 
 def test_search_fails_when_all_runs_diverge(folder):

@@ -145,6 +145,16 @@ def test_losses_are_averaged_over_seeds(folder):
     assert len(found.trials[0].runs) == 2
 
 
+def test_trial_has_no_losses_if_one_of_its_seeds_diverges(folder):
+    def outcome(path, run, number):
+        finish(path, run, ["finished", "diverged"][folder.entry(run)["seed"]])
+
+    found = folder.go(FakeEngine(outcome), runs=2, seeds=(0, 1))
+    assert found.trials[0].losses is None
+    assert len(found.trials[0].runs) == 2
+    assert found.chosen == []
+
+
 def test_confirmation_runs_count_in_the_budget_of_runs(folder):
     engine = FakeEngine(folder.outcome)
     found = folder.go(engine, runs=15, confirm=2)
