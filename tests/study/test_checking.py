@@ -8,7 +8,7 @@ from mtk import config
 from mtk.study import StudyError, checking
 from mtk.study.checking import covering
 from mtk.study.progress import Progress
-from tests.quick import some
+from tests.quick import slow
 
 RATE, DECAY = "experiment.Optimization.learning_rate", "experiment.Optimization.weight_decay"
 
@@ -71,25 +71,29 @@ def test_failed_runs_are_built_only_when_retried(make_sweep, built):
     assert built == made.runs
 
 
+INVALID = [
+    ({}, ""),
+    ({"multi_digits.MultiDigits.dropout": 1.5}, "dropout=1.5"),
+    ({"experiment.Optimization.batch_size": 10_000}, "10000"),
+    ({"experiment.Training.monitor": "left_acuracy"}, "left_acuracy"),
+    ({"combiners.GradNorm.alpha": -1.0}, "alpha"),
+]
+# Detected only when a step is traced.
+INVALID_IN_A_STEP = [({"experiment.Sharing.gradients": "share"}, "share")]
+
+
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "words", "trace"),
     [
-        ({}, ""),
-        ({"multi_digits.MultiDigits.dropout": 1.5}, "dropout=1.5"),
-        ({"experiment.Optimization.batch_size": 10_000}, "10000"),
-        ({"experiment.Training.monitor": "left_acuracy"}, "left_acuracy"),
-        ({"combiners.GradNorm.alpha": -1.0}, "alpha"),
-        ({"experiment.Sharing.gradients": "share"}, "share"),
+        *[slow((*case, False)) for case in INVALID],
+        *[(*case, True) for case in INVALID + INVALID_IN_A_STEP],
     ],
 )
-@pytest.mark.parametrize("trace", some([False, True], [True]))
 def test_building_detects_invalid_settings(make_sweep, settings, words, trace):
     small = {"multi_digits.MultiDigits.channels": (4, 4), "multi_digits.MultiDigits.partners": 1}
     run = make_sweep(settings={**small, **settings}).runs[-1]
     assert run.method == "gradnorm"
     problem = checking._Builder().problem(run.lines, trace)
-    if words == "share" and not trace:
-        return  # Detected only when a step is traced.
     assert (words in problem) if words else (problem == "")
 
 
