@@ -52,19 +52,6 @@ def test_answers(gain, noise, answer, question):
     assert words(found).startswith(answer.capitalize())
 
 
-def test_verdict_is_invariant_to_seed_effects_common_to_all_runs():
-    static, methods = study([0.1, 0.0, -0.1], noise=0.02)
-    before = judge(static, methods, FRONT)
-    shift = np.random.default_rng(1).normal(0, 3.0, (1, 5, 2))
-    shift -= shift.mean(1)
-    moved = {name: Models(own.values + shift) for name, own in methods.items()}
-    after = judge(Models(static.values + shift, BOTH), moved, FRONT)
-    for name, verdict in before.items():
-        assert after[name].answer == verdict.answer
-        ends = verdict.margin, verdict.low, verdict.high
-        assert (after[name].margin, after[name].low, after[name].high) == pytest.approx(ends)
-
-
 def study_of(num_tasks, draw):
     """Static models with random weights, and two methods, with seed noise."""
     generator = np.random.default_rng(draw)
@@ -87,12 +74,13 @@ def judged(static, weights, methods, question):
     )
 
 
-def assert_equal_verdicts(found, expected):
+def assert_equal_verdicts(found, expected, tolerance=1e-5):
     for name, verdict in expected.items():
         assert (found[name].answer, found[name].seeds) == (verdict.answer, verdict.seeds)
         for value in ("margin", "low", "high", "held_out"):
             told, known = getattr(found[name], value), getattr(verdict, value)
-            assert told == pytest.approx(known, rel=1e-5, abs=1e-5, nan_ok=True), value
+            close = pytest.approx(known, rel=tolerance, abs=tolerance, nan_ok=True)
+            assert told == close, value
 
 
 QUESTIONS = [(num_tasks, question) for num_tasks in range(1, 6) for question in asked(num_tasks)]
@@ -107,6 +95,7 @@ def test_every_question_is_invariant_to_common_seed_effects(num_tasks, question)
         assert_equal_verdicts(
             judged(static + shift, weights, moved, question),
             judged(static, weights, methods, question),
+            tolerance=1e-7,
         )
 
 
