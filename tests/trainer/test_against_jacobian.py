@@ -74,13 +74,9 @@ def test_vectorized_is_refused_for_grouped_convolutions():
 
 
 @pytest.mark.parametrize("kind", ["depthwise_convolution", slow("separable_convolution")])
-def test_vectorized_is_correct_or_refused_for_depthwise_convolutions(kind):
-    try:
-        expected, found = both(kind, "vectorized")
-    except ValueError as error:
-        assert "vectorized" in str(error)  # noqa: PT017
-    else:
-        assert_same(errors(found, expected))
+def test_vectorized_equals_jacobian_for_depthwise_convolutions(kind):
+    expected, found = both(kind, "vectorized")
+    assert_same(errors(found, expected))
 
 
 REPLICATED = zoo.names(lambda kind: kind.replicas)

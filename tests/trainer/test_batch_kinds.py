@@ -1,8 +1,7 @@
-"""Every form of labels, masks, outputs and inputs trains the same, or is refused with a hint."""
+"""Every form of labels, masks, outputs and inputs trains the same; others are refused."""
 
 import functools
 import itertools
-import re
 
 import keras
 import numpy as np
@@ -56,16 +55,6 @@ def trained_weights_on_one_batch(model, *data):
     return model.network.get_weights()
 
 
-def works_or_is_refused(run, expected, instead):
-    """Asserts that the weights are the expected ones, or that the error shows a correct form."""
-    try:
-        found = run()
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        assert re.search(instead, str(error)), str(error)[:500]  # noqa: PT017
-    else:
-        zoo.assert_close(found, expected, 1e-6)
-
-
 @pytest.fixture(scope="module")
 def expected():
     return trained_weights(model_of(), X, Y)
@@ -80,7 +69,7 @@ def expected():
     ids=["list", "tuple", "matrix"],
 )
 def test_labels_without_names(expected, labels):
-    works_or_is_refused(lambda: trained_weights(model_of(), X, labels), expected, r"\{")
+    zoo.assert_close(trained_weights(model_of(), X, labels), expected, 1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +83,13 @@ def weights_of_one_batch():
 @pytest.mark.parametrize("labels", [LABELS, tuple(LABELS)], ids=["list", "tuple"])
 def test_labels_without_names_in_train_on_batch(weights_of_one_batch, labels):
     model = model_of()
-
-    def run():
-        model.train_on_batch(X, labels)
-        return model.network.get_weights()
-
-    works_or_is_refused(run, weights_of_one_batch, r"\{")
+    model.train_on_batch(X, labels)
+    zoo.assert_close(model.network.get_weights(), weights_of_one_batch, 1e-6)
 
 
-def test_labels_of_unknown_tasks(expected):
-    works_or_is_refused(lambda: trained_weights(model_of(), X, {**Y, "d": Y["a"]}), expected, "'d'")
+def test_labels_of_unknown_tasks_are_refused():
+    with pytest.raises(ValueError, match=r"Unknown: \['d'\]"):
+        trained_weights(model_of(), X, {**Y, "d": Y["a"]})
 
 
 def test_labels_in_another_order(expected):
@@ -137,21 +123,13 @@ def without_labels_of_b():
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_none_as_labels_means_no_labels(without_labels_of_b, eagerly):
     model = model_of(run_eagerly=eagerly)
-
-    def run():
-        model.train_on_batch(X, {**Y, "b": None})
-        return model.network.get_weights()
-
-    works_or_is_refused(run, without_labels_of_b, "'b'")
+    model.train_on_batch(X, {**Y, "b": None})
+    zoo.assert_close(model.network.get_weights(), without_labels_of_b, 1e-6)
 
 
 def test_masks_in_a_list(expected):
     ones = [np.ones(SIZE, "float32")] * 3
-
-    def run():
-        return trained_weights(model_of(), X, Y, sample_weight=ones)
-
-    works_or_is_refused(run, expected, r"\{")
+    zoo.assert_close(trained_weights(model_of(), X, Y, sample_weight=ones), expected, 1e-6)
 
 
 @pytest.mark.slow
@@ -159,9 +137,7 @@ def test_one_sample_weight_for_all_tasks():
     weights = np.linspace(0.1, 1.0, SIZE).astype("float32")
     eager = model_of(run_eagerly=True)
     each = trained_weights(eager, X, Y, sample_weight=dict.fromkeys("abc", weights))
-    works_or_is_refused(
-        lambda: trained_weights(model_of(), X, Y, sample_weight=weights), each, r"\{"
-    )
+    zoo.assert_close(trained_weights(model_of(), X, Y, sample_weight=weights), each, 1e-6)
 
 
 # Outputs.
@@ -173,16 +149,7 @@ UNNAMED = list(itertools.product([list, tuple], GIVEN))
 
 @pytest.mark.parametrize(("form", "given"), some(UNNAMED, [UNNAMED[3]]))
 def test_outputs_without_names(expected, form, given):
-    run = lambda: trained_weights(model_of(network(form)), X, GIVEN[given])  # noqa: E731
-    works_or_is_refused(run, expected, r"dict|\{")
-
-
-def test_single_output_tensor_for_several_tasks_is_refused():
-    """A single tensor is allowed only where each example belongs to one task."""
-    with pytest.raises(ValueError, match=r"dict|\{"):
-        trained_weights(
-            model_of(network(lambda outputs: layers.Concatenate()(list(outputs)))), X, Y
-        )
+    zoo.assert_close(trained_weights(model_of(network(form)), X, GIVEN[given]), expected, 1e-6)
 
 
 FORMS = {"dict": dict, "list": list, "plain": lambda outputs: next(iter(outputs))}
@@ -193,8 +160,8 @@ PAIRS = list(itertools.product(FORMS, ONE))
 @pytest.mark.parametrize(("form", "labels"), some(PAIRS, PAIRS[::4]))
 def test_every_form_of_one_task(form, labels):
     form, labels = FORMS[form], ONE[labels]
-    run = lambda: trained_weights(model_of(network(form, "a"), "a"), X, labels)  # noqa: E731
-    works_or_is_refused(run, weights_of_one_task(), r"dict|\{")
+    found = trained_weights(model_of(network(form, "a"), "a"), X, labels)
+    zoo.assert_close(found, weights_of_one_task(), 1e-6)
 
 
 # Masks and task ids.
@@ -326,9 +293,7 @@ def test_sparse_and_ragged_inputs(form, micro_batches, combiner):
         return net.get_weights()
 
     expected = run(tf.constant(TOKENS), 1, run_eagerly=True)
-    works_or_is_refused(lambda: run(given, micro_batches), expected, "micro_batches")
-    if micro_batches == 1:
-        zoo.assert_close(run(given, 1), expected, 1e-6)
+    zoo.assert_close(run(given, micro_batches), expected, 1e-6)
 
 
 # `train_on_batch`, `test_on_batch`, `predict_on_batch`, and generators.
@@ -364,24 +329,6 @@ def test_train_on_batch_with_an_integer_mask(eagerly):
     zoo.assert_close(*results, 0.0)
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("eagerly", some([False, True], [True]))
-@pytest.mark.parametrize("steps", some([2, 5], [5]))
-def test_generator_that_ends_early(steps, eagerly):
-    """The training ends, or an error says that there were too few batches."""
-
-    def batches():
-        for _ in range(2):
-            yield X, Y
-
-    model, generator = model_of(run_eagerly=eagerly), batches()
-    try:
-        model.fit(generator, steps_per_epoch=steps, epochs=3, verbose=0)
-    except ValueError as error:
-        assert "batch" in str(error)  # noqa: PT017
-    assert model.optimizer.iterations.numpy() >= 2
-
-
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 @pytest.mark.parametrize("eagerly", some([False, True], [True]))
 @pytest.mark.parametrize("of_some", [False, True])
@@ -404,11 +351,3 @@ def test_exhausted_generator(what):
     assert len(list(generator)) == 2
     with pytest.raises(ValueError, match="(?i)batch|empty|generator"):
         getattr(model_of(), what)(generator, verbose=0)
-
-
-@pytest.mark.parametrize("eagerly", [False, True])
-def test_train_function_ends_with_its_iterator(eagerly):
-    model = model_of(run_eagerly=eagerly)
-    model.make_train_function()
-    with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
-        model.train_function(iter([]))

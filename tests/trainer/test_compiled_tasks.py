@@ -309,12 +309,6 @@ def test_task_with_loss_weight_zero_does_not_affect_training(method):
         np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
-def test_losses_for_given_tasks_are_refused():
-    tasks = [mtk.Task("a", "mse"), mtk.Task("b", "mse")]
-    with pytest.raises(ValueError, match=r"leave out `tasks=`"):
-        mtk.MultiTaskModel(network("dict"), tasks).compile("sgd", LOSSES)
-
-
 def test_keras_callbacks_infer_the_mode_of_metrics(tmp_path):
     modes = {"val_b_area": "max", "val_a_mae": "min", "val_b_loss": "min"}
     stopping = {name: keras.callbacks.EarlyStopping(name) for name in modes}

@@ -131,18 +131,22 @@ def test_single_output_tensor_for_a_shared_input_is_refused():
 def test_padding_masked_by_keras_does_not_count():
     """With `mask_zero`, a loss per token is the mean over tokens that are not padding."""
     inputs = keras.Input((5,), dtype="int32")
-    scores = layers.Dense(3)(layers.Embedding(7, 4, mask_zero=True)(inputs))
-    network = keras.Model(inputs, {"tag": scores})
+    tokens = layers.Embedding(7, 4, mask_zero=True)(inputs)
+    network = keras.Model(inputs, {"tag": layers.Dense(3)(tokens), "size": layers.Dense(2)(tokens)})
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     x = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0]])
-    y = {"tag": np.arange(10).reshape(2, 5) % 3}
-    stock = keras.Model(inputs, scores)
-    stock.compile(loss=loss)
-    model = mtk.MultiTaskModel(network, [mtk.Task("tag", loss)])
+    y = {"tag": np.arange(10).reshape(2, 5) % 3, "size": np.arange(20.0).reshape(2, 5, 2)}
+    tasks = [mtk.Task("tag", loss), mtk.Task("size", keras.losses.MeanSquaredError())]
+    model = mtk.MultiTaskModel(network, tasks)
     model.compile("sgd")
-    found = model.evaluate(x, y, verbose=0, return_dict=True)["tag_loss"]
-    values = tf.nn.sparse_softmax_cross_entropy_with_logits(y["tag"], network(x)["tag"]).numpy()
-    assert found == pytest.approx(values[x > 0].mean(), rel=1e-5)
+    found = model.evaluate(x, y, verbose=0, return_dict=True)
+    outputs = network(x)
+    expected = {
+        "tag": tf.nn.sparse_softmax_cross_entropy_with_logits(y["tag"], outputs["tag"]).numpy(),
+        "size": ((y["size"] - outputs["size"].numpy()) ** 2).mean(-1),
+    }
+    for name, values in expected.items():
+        assert found[f"{name}_loss"] == pytest.approx(values[x > 0].mean(), rel=1e-5)
 
 
 def test_colliding_log_names_are_refused():
@@ -193,7 +197,7 @@ def test_first_nonfinite_step_is_recorded(combiner):
         ({"combiner": MGDA(at="trnk")}, "no layer named 'trnk'. Did you mean 'trunk'"),
         (
             {"combiner": MGDA(at="representation"), "representation": "featurs"},
-            "no layer named 'featurs'",
+            "no layer named 'featurs'. Did you mean 'features'",
         ),
     ],
 )
@@ -201,3 +205,6 @@ def test_check_finds_errors_of_the_first_step(options, message):
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks(), **options)
     with pytest.raises(ValueError, match=message):
         model.check(dataset())
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=message):
+        model.fit(dataset(), verbose=0)

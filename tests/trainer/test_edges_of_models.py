@@ -202,7 +202,9 @@ def test_many_tasks_at_the_representation_in_half_precision(policy, number):
 
 def test_compile_refuses_losses_and_metrics_for_given_tasks():
     model = mtk.MultiTaskModel(network(), [mtk.Task(task, "mse") for task in "ab"])
-    with pytest.raises(ValueError, match=r"does not accept `loss`.*mtk\.Task\(name, loss"):
+    with pytest.raises(
+        ValueError, match=r"does not accept `loss`.*mtk\.Task\(name, loss.*leave out `tasks=`"
+    ):
         model.compile("adam", "mse")
     with pytest.raises(ValueError, match=r"does not accept `loss_weights` and `metrics`"):
         model.compile("adam", loss_weights={"a": 1.0}, metrics=["mae"])
@@ -213,23 +215,41 @@ def generator(number):
         yield X, labels()
 
 
-def test_generator_that_ends_early():
-    """As in Keras, the existing batches are trained on, with a warning."""
-    model = model_of(network(), compiled={"steps_per_execution": 2})
+# Options, steps per epoch, and the number of batches that each epoch trains on.
+EARLY = [
+    ({"steps_per_execution": 2}, 8, [3]),
+    ({"run_eagerly": True}, 8, [3, 2, 2]),
+    ({}, 3, [3, 0, 2]),
+]
+
+
+@pytest.mark.parametrize(("options", "steps", "trained"), some(EARLY, EARLY[:2]))
+def test_generator_that_ends_early(options, steps, trained):
+    """As in Keras, the existing batches are trained on, with a warning.
+
+    Keras reads two batches of a generator ahead, and yields these again when it starts anew.
+    """
+    model = model_of(network(), compiled=options)
+    given = {"steps_per_epoch": steps, "epochs": len(trained)}
     with pytest.warns(UserWarning, match="ran out of data"):
-        history = model.fit(generator(3), steps_per_epoch=8, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert model.optimizer.iterations.numpy() == 3
+        history = model.fit(generator(3), **given, verbose=0).history
+    assert np.isfinite(history["loss"]).tolist() == [number > 0 for number in trained]
+    assert model.optimizer.iterations.numpy() == sum(trained)
 
 
-@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}])
-def test_train_function_with_an_empty_iterator(options):
+@pytest.mark.parametrize(
+    ("options", "error"), [({}, tf.errors.OutOfRangeError), ({"run_eagerly": True}, StopIteration)]
+)
+def test_train_function_with_an_empty_iterator(options, error):
     model = model_of(network(), compiled=options)
     data = tf.data.Dataset.from_tensors((X, labels()))
+    model.make_train_function()
+    with pytest.raises(StopIteration):
+        model.train_function(iter([]))
     model.fit(data, verbose=0)
     with pytest.raises(StopIteration):
         model.train_function(iter([]))
-    with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
+    with pytest.raises(error):
         model.train_function(iter(data.take(0)))
 
 
@@ -265,7 +285,7 @@ def test_saved_model_continues_training_in_another_process(tmp_path, first, seco
 
 
 @pytest.mark.slow
-def test_save_and_load_weights(tmp_path):
+def test_weights_are_loaded_into_a_model_that_was_not_trained(tmp_path):
     def fresh():
         return model_of(network(), combiners.GradNorm(), optimizer=keras.optimizers.SGD(0.1))
 

@@ -211,14 +211,11 @@ def test_each_of_several_labels_is_counted_separately_in_other_losses(loss):
     check(mtk.Task("a", given, missing=-1), y, lambda p: masked_mean(error(p)), shape=(3,))
 
 
-def test_loss_function_that_averages_labels_is_correct_or_refused():
+def test_each_label_is_counted_separately_in_a_loss_function_that_averages_them():
     """It does not return the losses of single labels."""
     y = np.where(GAPS, np.nan, SEVERAL)
     task = mtk.Task("a", lambda y, p: tf.reduce_mean((p - y) ** 2, -1), missing=float("nan"))
-    try:
-        check(task, y, lambda p: masked_mean((p - SEVERAL) ** 2), shape=(3,))
-    except ValueError as error:
-        assert "'a'" in str(error)  # noqa: PT017
+    check(task, y, lambda p: masked_mean((p - SEVERAL) ** 2), shape=(3,))
 
 
 def _huber(error, delta=0.5):
@@ -261,19 +258,6 @@ def test_ignored_classes_and_missing_labels_do_not_count():
     kept = (y != 255) & (y >= 0)
     task = mtk.Task("a", loss, missing=-1)
     check(task, y, lambda p: masked_mean(cross_entropy(p), kept), shape=(2, 3))
-
-
-@pytest.mark.slow
-def test_padding_does_not_count():
-    problem, plain = zoo.build("masked_sequence"), zoo.build("masked_sequence").network
-    model = mtk.MultiTaskModel(problem.network, problem.tasks)
-    model.compile("sgd")
-    plain.compile("sgd", loss=problem.losses)
-    data = {"x": problem.x, "y": problem.y, "batch_size": zoo.EXAMPLES, "verbose": 0}
-    found = model.evaluate(**data, return_dict=True)
-    expected = plain.evaluate(**data, return_dict=True)
-    for name in ("a_loss", "b_loss"):
-        assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
 # Sample weights.

@@ -225,15 +225,6 @@ def test_batch_without_labels_of_a_task():
         compiled().fit(x, {"left": y["left"], "right": y["right"]}, verbose=0)
 
 
-def test_unknown_representation():
-    model = mtk.MultiTaskModel(
-        networks.dense(), networks.tasks(), MGDA(at="representation"), representation="featurs"
-    )
-    model.compile("sgd")
-    with pytest.raises(ValueError, match="no layer named 'featurs'. Did you mean 'features'"):
-        model.fit(dataset(), verbose=0)
-
-
 def test_metric_without_a_config_is_not_copied():
     class Odd(keras.metrics.Mean):
         def __init__(self, factor):

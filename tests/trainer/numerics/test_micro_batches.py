@@ -221,11 +221,11 @@ def test_indivisible_batch_is_refused():
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("number", [0, -2])
+@pytest.mark.parametrize("number", [0, -2, 2.5, "4"])
 def test_number_of_micro_batches_is_checked(number):
     model = mtk.MultiTaskModel(networks.dense(), networks.tasks())
     with pytest.raises(
-        ValueError, match=f"`micro_batches` must be an integer.*micro_batches={number}"
+        ValueError, match=f"`micro_batches` must be an integer.*micro_batches={number!r}"
     ):
         model.compile("sgd", micro_batches=number)
 

@@ -190,9 +190,3 @@ def test_model_created_outside_the_strategy_scope_is_refused():
         pytest.raises(ValueError, match="outside of the strategy's scope"),
     ):
         model.compile("sgd")
-
-
-@pytest.mark.parametrize("micro_batches", [0, 2.5, "4"])
-def test_micro_batches_must_be_a_positive_integer(micro_batches):
-    with pytest.raises(ValueError, match="`micro_batches` must be an integer"):
-        model_of(micro_batches=micro_batches)
