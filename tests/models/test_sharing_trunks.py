@@ -13,7 +13,7 @@ from tests.models.sharing_networks import LOSS, TASKS
 from tests.quick import some
 
 TRUNKS = {
-    "columns": sharing.Columns(3),
+    "columns": sharing.Columns(3, {"c": 5}, embedding=2),
     "lenet": sharing.LeNet((10, 10, 1), num_classes=1, channels=(2, 3), kernel=3),
     "resnet": sharing.ResNet18((32, 32, 3), num_classes=1, widths=(4, 4, 4, 4)),
     "deeplab": sharing.DeepLab(
@@ -43,10 +43,12 @@ def build(architecture, trunk, seed=0, dropout=0.0):
     return made(TRUNKS[trunk], TASKS, 4, tower=3, dropout=dropout, seed=seed)
 
 
-def images(network, size=4):
-    inputs = network.input["numbers"] if isinstance(network.input, dict) else network.input
-    x = np.random.default_rng(0).normal(size=(size, *inputs.shape[1:])).astype("float32")
-    return {"numbers": x} if isinstance(network.input, dict) else x
+def inputs(network, size=4):
+    rng = np.random.default_rng(0)
+    if isinstance(network.input, dict):
+        numbers = rng.normal(size=(size, 3)).astype("float32")
+        return {"numbers": numbers, "c": np.arange(size, dtype="int32")}
+    return rng.normal(size=(size, *network.input.shape[1:])).astype("float32")
 
 
 @functools.cache
@@ -56,7 +58,7 @@ def inspected(architecture, trunk):
     model = mtk.MultiTaskModel(network, combiner=mtk.combiners.StaticWeights())
     model.compile("sgd", loss=LOSS)
     labels = {task: np.ones((4, *network.output[task].shape[1:]), "float32") for task in TASKS}
-    found = model.inspect((images(network), labels))
+    found = model.inspect((inputs(network), labels))
     assert not found.unreached
     assert not found.unowned
     heads = {task: {v.path for v in own} for task, own in found.heads.items()}
@@ -88,6 +90,7 @@ def test_towers_gates_and_masks_are_task_specific_and_the_rest_is_shared(archite
             assert parts_of(own, "level_2") == {f"{task}_gate", f"{task}_experts"}
             experts = {*(f"{each}_experts" for each in TASKS), "shared_experts", "shared_gate"}
             assert parts_of(shared, "level_1") == experts
+            assert parts_of(shared, "level_2") == {"shared_experts"}
         elif architecture == "cross_stitch":
             assert parts_of(own, "stitch_2") == {f"{task}_row"}
             assert parts_of(shared, "stitch_1") == {f"{each}_row" for each in TASKS}
@@ -104,7 +107,7 @@ def test_towers_gates_and_masks_are_task_specific_and_the_rest_is_shared(archite
 @pytest.mark.parametrize(("architecture", "trunk"), some(CASES, DISTINCT))
 def test_config_and_file_round_trip(architecture, trunk, tmp_path):
     network = build(architecture, trunk)
-    x = images(network)
+    x = inputs(network)
     again = keras.Model.from_config(network.get_config())
     assert [v.shape for v in again.weights] == [v.shape for v in network.weights]
     network.save(tmp_path / "network.keras")
@@ -113,10 +116,10 @@ def test_config_and_file_round_trip(architecture, trunk, tmp_path):
         np.testing.assert_allclose(loaded(x)[task], network(x)[task], atol=1e-6)
 
 
-@pytest.mark.parametrize(("architecture", "trunk"), some(CASES, DISTINCT))
+@pytest.mark.parametrize(("architecture", "trunk"), some(CASES, [*DISTINCT, ("mmoe", "columns")]))
 def test_seed_determines_weights_and_dropout(architecture, trunk):
     networks = [build(architecture, trunk, seed, dropout=0.5) for seed in (1, 1, 2)]
-    x = images(networks[0])
+    x = inputs(networks[0])
     one, same, other = (network(x, training=True)["a"].numpy() for network in networks)
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
@@ -128,7 +131,7 @@ def test_shared_bottom_on_lenet_equals_lenet():
     plain = lenet((10, 10, 1), TASKS, 1, channels=(2, 3), kernel=3, units=4)
     for variable, value in zip(shared.trainable_variables, plain.trainable_variables, strict=True):
         variable.assign(value)
-    x = images(plain)
+    x = inputs(plain)
     np.testing.assert_allclose(shared(x)["b"], plain(x)["b"], atol=1e-6)
 
 

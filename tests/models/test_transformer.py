@@ -39,11 +39,6 @@ def _count(layers: int, vocabulary: int, width: int, hidden: int) -> int:
     return 3 * vocabulary * width + layers * (encoder + decoder) + 2 * norm
 
 
-@pytest.mark.parametrize("layers", PUBLISHED)
-def test_parameter_formula_gives_the_published_counts(layers):
-    assert _count(layers, 64_000, 512, 2048) == PUBLISHED[layers]
-
-
 @pytest.mark.parametrize("layers", [1, 2])
 def test_network_has_the_parameters_of_the_formula(layers):
     assert _small(num_layers=layers).count_params() == _count(layers, VOCABULARY, 8, 16)
