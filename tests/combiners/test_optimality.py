@@ -360,9 +360,8 @@ def test_first_order_solver_equals_interior_point_solver(kind):
     assert (found.numpy() >= 0).all()
     expected, _ = quadratic._nonnegative(scaled.cosines, linear)
     root = np.linalg.cholesky(scaled.cosines + 1e-13 * np.eye(num_tasks))
-    if right:
-        np.testing.assert_allclose(found @ root, expected @ root, atol=1e-5)
-    assert right or kind == "dependent"
+    np.testing.assert_allclose(found @ root, expected @ root, atol=1e-5)
+    assert right
 
 
 SOLVERS = {
