@@ -106,8 +106,9 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
 
 
 def test_damaged_keras_file_is_refused_or_unaffected(tmp_path):
-    path = tmp_path / "model.keras"
-    save_keras(NETWORKS["dense"](), path)
+    path, network, (x, *_) = tmp_path / "model.keras", NETWORKS["dense"](), batch("dense")
+    save_keras(network, path)
+    expected = network(x, training=False)
     whole = path.read_bytes()
     for kept in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:kept])
@@ -116,9 +117,13 @@ def test_damaged_keras_file_is_refused_or_unaffected(tmp_path):
     for place in range(0, len(whole), len(whole) // 40):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
-            load(path)
+            loaded = load(path)
         except ValueError as error:
             assert "model.keras' cannot be loaded" in str(error)  # noqa: PT017
+        else:
+            found = loaded(x, training=False)
+            for task, value in expected.items():
+                np.testing.assert_array_equal(found[task], value)
 
 
 def test_archive_that_unpacks_to_a_very_large_size_is_refused(tmp_path):

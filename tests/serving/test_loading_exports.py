@@ -81,16 +81,22 @@ def damaged(content):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_damaged_saved_model_is_refused_or_unaffected(made, part):
+    x = {
+        "a": np.arange(6.0, dtype="float32").reshape(2, 3),
+        "b": np.array([[1, 2], [3, 4]], "int32"),
+    }
+    expected = load(made)(x)["y"]
     whole = (made / part).read_bytes()
     for content in damaged(whole):
         (made / part).write_bytes(content)
         try:
-            load(made)
+            network = load(made)
         except ValueError as error:
             assert str(made) in str(error)  # noqa: PT017
             assert "damaged" in str(error) or "serving_default" in str(error)  # noqa: PT017
         else:  # The fingerprint is not read; the JSON file ends with a newline.
             assert len(content) == len(whole) or part in ("fingerprint.pb", "assets.extra/mtk.json")
+            np.testing.assert_array_equal(network(x)["y"], expected)
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"inputs": 3}', '{"inputs": ["z"]}', "[" * 10**5])
