@@ -96,7 +96,9 @@ class Card:
             raise StudyError(f"`method_choices` names {unknown[0]!r}, which is not in `methods`.")
         unset = [name for name in self.places if name not in self.settings]
         if unset:
-            raise StudyError(f"`places` names {unset[0]!r}, which is not in `settings`. Set it there.")
+            raise StudyError(
+                f"`places` names {unset[0]!r}, which is not in `settings`. Set it there."
+            )
         self.search(METHOD)
 
     @property
