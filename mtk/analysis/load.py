@@ -153,12 +153,13 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
         )
     # The list may qualify a parameter with another module than the one that defines it.
     own = {_end(name): name for row in rows for name in row["recorded"]}
-    found, begun = [], [bool(row["recorded"]) for row in rows]
+    both, begun = [], [bool(row["recorded"]) for row in rows]
     for row in rows:
         listed = {own.get(_end(n), n): value for n, value in row.pop("listed").items()}
         if row["seed"] is not None:
             listed = {n: row["seed"] if v == "%seed" else v for n, v in listed.items()}
-        found.append({**listed, **row.pop("recorded")})
+        both.append((listed, row.pop("recorded")))
+    found = _in_recorded_form(both)
     seeds = _seeds(rows, found)
     found = [{name: each[name] for name in each if name not in seeds} for each in found]
     for row, kept in zip(rows, _with_common(rows, found, begun), strict=True):
@@ -172,6 +173,30 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
         "Its runs were made by an earlier version, which did not record parameters, so the "
         "parameters are taken from study.json. Runs of a method that study.json does not list "
         "count as one configuration."
+    ]
+
+
+def _in_recorded_form(
+    both: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Returns the parameters of each run, as far as possible in the form that runs record.
+
+    A run records weights 1 and 3 as 0.25 and 0.75. One that has not begun would count as another
+    configuration if its listed values were not written as those that have begun recorded them.
+
+    Args:
+        both: The parameters that the study lists, and those that the run recorded.
+    """
+    forms: dict[tuple[str, str], list[Any]] = {}
+    for listed, recorded in both:
+        for name in listed.keys() & recorded.keys():
+            known = forms.setdefault((name, repr(listed[name])), [])
+            known += [recorded[name]] if recorded[name] not in known else []
+    # The values of a macro, such as `%rate`, may differ between the runs.
+    form = {key: known[0] for key, known in forms.items() if len(known) == 1}
+    return [
+        {name: form.get((name, repr(value)), value) for name, value in listed.items()} | recorded
+        for listed, recorded in both
     ]
 
 

@@ -327,6 +327,23 @@ def test_figure_3_shows_quantiles_of_single_steps(tmp_path):
     assert (own["left, 95 %"] == 0.7).all()
 
 
+def test_the_table_of_figure_3_has_the_shares_that_are_drawn(tmp_path):
+    """The weights of PCGrad and others do not sum to one."""
+    table = analysis.load(write_study(tmp_path / "study", grid(rates=(0.1,))))
+    for path in table.loc[table["method"] == "mgda", "path"]:
+        log = Path(path) / "metrics.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        for line in lines:
+            line["value"] *= 7 if line["name"] == "weight" else 1
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    view = view_of(table)
+    own = task_weights.table(view).set_index("method")
+    for axis in task_weights.draw(view).axes:
+        method = axis.get_title().split("\n")[0]
+        drawn = [line.get_ydata() for line in axis.lines[: len(view.tasks)]]
+        np.testing.assert_allclose(drawn, own.loc[method, view.tasks].to_numpy().T)
+
+
 def test_three_tasks_have_a_panel_for_each_pair_and_parallel_coordinates(tmp_path, staged):
     runs = [dataclasses.replace(run, tasks=("a", "b", "c")) for run in two_stages()]
     view = view_of(analysis.load(write_study(tmp_path / "study", runs)))

@@ -330,6 +330,24 @@ def test_runs_that_have_not_begun_are_no_configurations_of_their_own(tmp_path):
     assert "mgda: 1 of 1 selected models are left out" in texts
 
 
+def test_pending_runs_count_for_the_weights_that_others_recorded(tmp_path):
+    """The list has values as the study wrote them, such as weights 1 and 3 for 0.25 and 0.75."""
+    folder = write_study(tmp_path / "study", runs := small())
+    listed = json.loads((folder / "study.json").read_text())
+    weights = "combiners.StaticWeights.weights"
+    for run, about in zip(runs, listed["runs"], strict=True):
+        left = run.weight
+        about["bindings"] = {"experiment.Optimization.learning_rate": run.rate}
+        if run.method == "static_weights":
+            about["bindings"][weights] = {"right": 4 * (1 - left), "left": 4 * left}
+    (folder / "study.json").write_text(json.dumps(listed))
+    before = analysis.configurations(analysis.load(folder))
+    for name in of_method(folder, "static_weights", "measure"):
+        shutil.rmtree(folder / "runs" / name)
+    after = analysis.configurations(analysis.load(folder))
+    assert {*after["configuration"]} == {*before["configuration"]}
+
+
 @pytest.mark.parametrize("name", ["pcgrad", "nothing"])
 def test_a_baseline_without_static_weights_is_said(tmp_path, name):
     folder = write_study(tmp_path / "study", small())

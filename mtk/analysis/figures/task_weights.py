@@ -37,11 +37,13 @@ def draw(view: StudyView) -> Figure:
 
 
 def table(view: StudyView) -> pd.DataFrame:
-    """Returns the curves of the figure: one row per method and evaluation."""
+    """Returns the curves of the figure, shares of the total: a row per method and evaluation."""
     parts = {}
     for key, own in _found(view).items():
         bands = [own[_LOW].add_suffix(", 5 %"), own[_HIGH].add_suffix(", 95 %")]
-        joined = own[_MEAN].rename(columns=_COLUMNS).join([band for band in bands if len(band)])
+        joined = (
+            _shares(own[_MEAN]).rename(columns=_COLUMNS).join([band for band in bands if len(band)])
+        )
         parts[key] = joined.reset_index()
     found = pd.concat(parts, names=["method", "run", None])
     return found.droplevel(2).reset_index()
@@ -81,9 +83,14 @@ def _found(view: StudyView) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
     return found
 
 
+def _shares(weights: pd.DataFrame) -> pd.DataFrame:
+    """Returns each task's share of the weights: those of some methods do not sum to one."""
+    return weights.div(weights.sum(axis=1), axis=0)
+
+
 def _panel(axis: Axes, weights: Mapping[str, pd.DataFrame], tasks: list[str]) -> None:
     mean, low, high = (weights[kind] for kind in _KINDS)
-    shares = mean.div(mean.sum(axis=1), axis=0)
+    shares = _shares(mean)
     for number, task in enumerate(name for name in tasks if name in shares):
         axis.plot(
             shares.index, shares[task], label=label(task), ms=5, color=COLORS[number],
