@@ -189,9 +189,14 @@ class Card:
 
         Args:
             folders: Where to search for the files of the card, before the working directory.
+
+        Raises:
+            StudyError: If its configuration trains with another combiner, or is invalid.
         """
         search = self.search(METHOD)
-        return Grid(search.study, folders).run(METHOD, search.first_point, 0)
+        grid = Grid(search.study, folders)
+        grid.check_reads(METHOD, self.weights)
+        return grid.run(METHOD, search.first_point, 0)
 
     def hash(self, folders: Sequence[str | Path]) -> str:
         """Returns a hash that identifies the card, regardless of the location of the data.

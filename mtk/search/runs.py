@@ -37,6 +37,8 @@ class SearchRuns:
         reruns.check_second_stage(self.study)
         self.folder = StudyFolder(study_dir)
         self.grid = Grid(self.study, folders)
+        if search.space.weights:
+            self.grid.check_reads(search.method, search.space.weights)
         self.retry_failed = retry_failed
         self.rounds = Rounds(self.folder, search.record)
         # Every choice and both ends of each range are checked, to find errors before any run.

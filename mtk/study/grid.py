@@ -198,6 +198,31 @@ class Grid:
             ]
         return found
 
+    def check_reads(self, method: str, weights: str) -> None:
+        """Checks that the runs of a method read the task weights that are given to them.
+
+        Otherwise they train with another combiner, whose results would be called static weights.
+
+        Args:
+            method: Label of the method.
+            weights: Parameter that takes `{task: weight}`.
+
+        Raises:
+            StudyError: If they do not read it.
+        """
+        from mtk import experiment  # Takes seconds, and is not needed to read a study.
+
+        given = next((p for p in points(self.study.grids(method)) if weights in p), {})
+        draft = self._draft(method).overlaid(bindings(given))
+        if weights in draft.unmet(experiment.run):
+            combiner = draft.bindings().get("experiment.run.combiner", "another combiner")
+            raise StudyError(
+                f"The runs of {method} would not read {weights}, the task weights to search: they "
+                f"train with {combiner}. Remove the line `experiment.run.combiner = ...` from the "
+                "files of `configs`, or set `weights` to the parameter that takes the task weights."
+                f"\n  in {self.study.name!r}"
+            )
+
     def _draft(self, method: str) -> config.Draft:
         """Returns the configuration of a method, which is read only once."""
         if method not in self._drafts:

@@ -121,6 +121,12 @@ def test_invalid_cards_raise(changes, named):
         make_card(**changes)
 
 
+def test_card_whose_entry_0_would_train_with_another_combiner_raises():
+    card = make_card(configs=["multi_digits.gin", "combiners/pcgrad.gin"])
+    with pytest.raises(StudyError, match="static_weights would not read .*PCGrad"):
+        card.static_run(FOLDERS)
+
+
 def test_hash_of_a_card_depends_on_what_affects_scores():
     card = make_card()
     settings = dict(card.settings)

@@ -9,7 +9,7 @@ from mtk import combiners, config, experiment
 from mtk.bench import Card
 from mtk.search import Search
 from mtk.search.spec import METHOD
-from mtk.study import Grid
+from mtk.study import Grid, Study
 from tests.docs import pages
 
 BLOCKS = [
@@ -24,6 +24,7 @@ WITHIN_SENTENCES = {
     if (found := re.findall(r"`((?:[a-z_]+\.)+\w+\.\w+ = [^`]+)`", page.read_text("utf-8")))
 }
 WORKLOAD = pages.DOCS / "howto" / "own_data.md"
+COMBINER = pages.DOCS / "howto" / "bench.md"
 MODULE = """
 from mtk import combiners
 
@@ -44,8 +45,12 @@ def _own_files(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "my_module.py").write_text(MODULE)
-    (own,) = [b for b in pages.blocks(WORKLOAD, "text") if b.mark and "my_package" in b.text]
-    (tmp_path / "my_workload.gin").write_text(own.text)
+    for page, word, name in (
+        (WORKLOAD, "my_package", "my_workload.gin"),
+        (COMBINER, "MyCombiner", "my_method.gin"),
+    ):
+        (own,) = [b for b in pages.blocks(page, "text") if b.mark and word in b.text]
+        (tmp_path / name).write_text(own.text)
     yield
     config.parse()
 
@@ -62,6 +67,11 @@ def test_block_is_a_valid_configuration(block, tmp_path):
     elif config.bound_values(Card):
         card = config.bound(Card)()
         searches = [card.search(name, card.files(name)) for name in (METHOD, *card.methods)]
+    elif config.bound_values(Study):
+        searches = []
+        grid = Grid(config.bound(Study)(), [file.parent for file in files])
+        assert grid.runs()
+        assert not grid.unread()
     else:
         searches = []
         assert isinstance(config.values(experiment.run)["combiner"](), combiners.Combiner)
@@ -74,6 +84,8 @@ def _check_runs(search, folders, path):
     grid = Grid(search.study, folders)
     grid.check_names()
     (method,) = search.study.methods
+    if search.space.weights:
+        grid.check_reads(method, search.space.weights)
     for point in search.make_sampler().ask(4):
         path.write_text(grid.run(method, point, 0).text)
         config.parse([path])

@@ -399,6 +399,16 @@ def test_invalid_value_raises_before_any_run(folder, given):
     assert not folder.path.exists()
 
 
+def test_weights_that_another_combiner_does_not_read_raise_before_any_run(folder):
+    """All runs would be the same, and would be reported as static weights."""
+    files = ["multi_digits.gin", "combiners/pcgrad.gin"]
+    with pytest.raises(StudyError, match="would not read combiners.StaticWeights.weights.*PCGrad"):
+        folder.searcher(configs=files)
+    assert not folder.path.exists()
+    space = Space(["left", "right"], weights=None, log_uniform={RATE: (0.01, 1.0)})
+    assert folder.searcher(configs=files, space=space)
+
+
 def test_unknown_task_raises(folder):
     space = Space(["left", "write"])
     with pytest.raises(StudyError, match="'write'"):
