@@ -195,8 +195,9 @@ class Card:
         """
         search = self.search(METHOD)
         grid = Grid(search.study, folders)
+        run = grid.run(METHOD, search.first_point, 0)
         grid.check_reads(METHOD, self.weights)
-        return grid.run(METHOD, search.first_point, 0)
+        return run
 
     def hash(self, folders: Sequence[str | Path]) -> str:
         """Returns a hash that identifies the card, regardless of the location of the data.

@@ -37,13 +37,13 @@ class SearchRuns:
         reruns.check_second_stage(self.study)
         self.folder = StudyFolder(study_dir)
         self.grid = Grid(self.study, folders)
-        if search.space.weights:
-            self.grid.check_reads(search.method, search.space.weights)
         self.retry_failed = retry_failed
         self.rounds = Rounds(self.folder, search.record)
         # Every choice and both ends of each range are checked, to find errors before any run.
         points = search.space.samples(search.first_point)
         self.samples = [run for point in points for run in self.of(point)]
+        if search.space.weights:
+            self.grid.check_reads(search.method, search.space.weights)
         self.folder.listed(self.study)
         self.remarks = self.grid.unread()
 

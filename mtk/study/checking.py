@@ -51,7 +51,7 @@ def check(
     if not chosen:
         return
     progress.say(
-        f"Checking: building {counted(len(chosen), 'run')} that cover all values of the study. "
+        f"Checking: building {counted(len(chosen), 'run')} to cover all values of the study. "
         "This takes some seconds."
     )
     problems: dict[str, Run] = {}
