@@ -59,7 +59,9 @@ def inputs(tmp_path_factory):
 @pytest.fixture
 def outputs(network, inputs, monkeypatch):
     """Returns functions that write each output to a path, and return an exit code or raise."""
-    text = SimpleNamespace(write=lambda folder: (folder / "figures.txt").write_text("a figure"))
+    text = SimpleNamespace(
+        write=lambda folder: (folder / "figures.txt").write_text("a figure"), sections=[]
+    )
     monkeypatch.setattr(reporting, "collect", lambda *_: text)
     monkeypatch.setattr(reporting.page, "render", lambda made: "a page")
     monkeypatch.setattr(evaluation, "launch", lambda *_: {"loss": 1.0})

@@ -12,7 +12,7 @@ from mtk.analysis import metric_sets, plain_text, run_record, schema
 from mtk.analysis.cpu_times import cpu_times
 from mtk.analysis.run_table import STATIC, with_setting
 from mtk.analysis.weights import static_weights
-from mtk.display import significant
+from mtk.display import counted, significant
 from mtk.errors import StudyError
 
 _FIRST = ["study", "run", "path", "method", "role", "stage", "seed", "status", "reason", "steps"]
@@ -235,8 +235,8 @@ def _labels(rows: list[dict[str, Any]], unlisted: Sequence[bool]) -> list[str]:
     if not (number := sum(unlisted)):
         return []
     return [
-        f"{number} of {len(rows)} runs are not in study.json, so they belong to no stage. Those "
-        "with the parameters of a listed run count for its method, the others for a method named "
+        f"{number} of {counted(len(rows), 'run')} are not in study.json, so they have no stage. "
+        "Those with the parameters of a listed run count for its method, the others for a method named "
         "after their combiner."
     ]
 

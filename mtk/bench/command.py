@@ -106,11 +106,12 @@ def _bench(given: argparse.Namespace, bindings: list[str]) -> int:
         print(Board(given.board_dir, card, folders).score(given.submission, given.labels))
         print(f"Leaderboard: {Path(given.board_dir) / 'leaderboard.html'}")
         return 0
+    from mtk.bench.entry import BenchFolder
+
+    folder = BenchFolder(given.bench_dir, card, folders)
     if given.action == "submit":
-        from mtk.bench.entry import BenchFolder
         from mtk.bench.submission import submit
 
-        folder = BenchFolder(given.bench_dir, card, folders)
         print(f"Submission: {submit(folder, folder.method(methods[0])[0], given.out)}")
         return 0
     return _run(card, methods, given, folders)
