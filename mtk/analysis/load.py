@@ -236,8 +236,8 @@ def _labels(rows: list[dict[str, Any]], unlisted: Sequence[bool]) -> list[str]:
         return []
     return [
         f"{number} of {counted(len(rows), 'run')} are not in study.json, so they have no stage. "
-        "Those with the parameters of a listed run count for its method, the others for a method named "
-        "after their combiner."
+        "Those with the parameters of a listed run count for its method, the others for a method "
+        "named after their combiner."
     ]
 
 
