@@ -164,7 +164,7 @@ def _parameters(rows: list[dict[str, Any]]) -> list[str]:
     found = [{name: each[name] for name in each if name not in seeds} for each in found]
     for row, kept in zip(rows, _with_common(rows, found, begun), strict=True):
         # Without any parameter, static weightings differ at least in their weights.
-        known = kept or {"weights": row["task_weights"]} if row["task_weights"] else kept
+        known = kept or ({"weights": row["task_weights"]} if row["task_weights"] else {})
         row["configuration"] = "\n".join(f"{name} = {value!r}" for name, value in known.items())
         row |= {name: _told(row, name, value) for name, value in kept.items()}
     if not silent or len(silent) < len(ended):
@@ -191,7 +191,8 @@ def _in_recorded_form(
     for listed, recorded in both:
         for name in listed.keys() & recorded.keys():
             known = forms.setdefault((name, repr(listed[name])), [])
-            known += [recorded[name]] if recorded[name] not in known else []
+            if recorded[name] not in known:
+                known.append(recorded[name])
     # The values of a macro, such as `%rate`, may differ between the runs.
     form = {key: known[0] for key, known in forms.items() if len(known) == 1}
     return [

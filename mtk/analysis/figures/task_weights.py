@@ -41,10 +41,8 @@ def table(view: StudyView) -> pd.DataFrame:
     parts = {}
     for key, own in _found(view).items():
         bands = [own[_LOW].add_suffix(", 5 %"), own[_HIGH].add_suffix(", 95 %")]
-        joined = (
-            _shares(own[_MEAN]).rename(columns=_COLUMNS).join([band for band in bands if len(band)])
-        )
-        parts[key] = joined.reset_index()
+        mean = _shares(own[_MEAN]).rename(columns=_COLUMNS)
+        parts[key] = mean.join([band for band in bands if len(band)]).reset_index()
     found = pd.concat(parts, names=["method", "run", None])
     return found.droplevel(2).reset_index()
 
